@@ -1,0 +1,22 @@
+//! The core of muring: everything that is MQTT, and nothing that is not.
+//!
+//! A broker is `N` values of [`Shard`], each owned by one thread. A shard does no I/O, reads no
+//! clock, starts no thread and draws no randomness but from its seed: it is a function of its inputs.
+//! The shell (crate `muring`) feeds [`shard::Input`]s and carries out what [`shard::Outbox`] asks for.
+
+#![forbid(unsafe_code)]
+
+pub mod auth;
+pub mod codec;
+pub mod conn;
+pub mod ids;
+pub mod limits;
+pub mod mailbox;
+pub mod reject;
+pub mod session;
+pub mod shard;
+pub mod store;
+pub mod time;
+pub mod topic;
+
+pub use shard::Shard;

@@ -1,0 +1,110 @@
+//! Everything a shard can ask for.
+//!
+//! `handle` appends to an [`Outbox`]; the shell applies it after a bounded number of inputs and
+//! clears it, so the lists keep their memory. Order: closes of kind [`Closing::Release`] and
+//! adoptions first, then reads, then sends, then the other closes, then one doorbell per target.
+
+use bytes::Bytes;
+
+use super::input::Origin;
+use crate::ids::{ConnId, ShardId, StoreTicket};
+use crate::reject::Reject;
+use crate::store::StoreOp;
+
+/// What the shell should do about a connection's incoming bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// One receive, then wait to be asked again (before CONNECT, when the connection may still move
+    /// to another shard).
+    Once,
+    /// Receive for as long as bytes come.
+    Stream,
+    /// Stop receiving. Bytes already on their way may still be given as `Received`.
+    Pause,
+}
+
+/// How the shell should end a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// Send what is in the out buffer, then end our side (FIN) and drop whatever still comes in until
+    /// the peer closes too. The core sets a deadline for that, and then asks for `Abort`.
+    Finish,
+    /// End it now. Bytes not yet sent are lost.
+    Abort,
+    /// Forget the connection without touching its transport: it has moved to another shard. No
+    /// `Closed` follows.
+    Release,
+}
+
+/// A connection that comes from another shard. The shell gives it a [`ConnId`] of its own, then
+/// `Input::Opened` with `origin`, then `Input::Received` with `bytes`.
+#[derive(Debug)]
+pub struct Adopt {
+    pub origin: Origin,
+    pub bytes: Vec<u8>,
+}
+
+/// Something for the log. `conn` may be gone when it is written.
+#[derive(Debug)]
+pub struct Note {
+    pub origin: Origin,
+    /// Empty before CONNECT.
+    pub client_id: String,
+    pub reject: Reject,
+}
+
+/// Bytes to send on a connection, in order. Most connections have `bytes` alone; large payloads are
+/// spliced in by reference: `splices[i]` goes out when `bytes[..splices[i].0]` has gone out.
+#[derive(Debug, Default)]
+pub struct Output {
+    pub bytes: Vec<u8>,
+    pub splices: Vec<(usize, Bytes)>,
+}
+
+impl Output {
+    /// Bytes in all, splices included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len() + self.splices.iter().map(|(_, payload)| payload.len()).sum::<usize>()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.splices.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.splices.clear();
+    }
+}
+
+/// What a batch of inputs led to. Owned by the shell, reused for ever.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    pub stores: Vec<(StoreTicket, StoreOp)>,
+    pub adopts: Vec<Adopt>,
+    pub reads: Vec<(ConnId, Reading)>,
+    /// Connections whose out buffer has bytes: call `take_output` once for each. A connection is
+    /// listed only while nothing of it is being sent.
+    pub sends: Vec<ConnId>,
+    pub closes: Vec<(ConnId, Closing)>,
+    /// Shards that were given mail.
+    pub doorbells: Vec<ShardId>,
+    pub notes: Vec<Note>,
+    /// After `Input::Stop`: every connection was told, every will was published.
+    pub stopped: bool,
+}
+
+impl Outbox {
+    /// Forgets all effects, keeps the memory. `stopped` stays.
+    pub fn clear(&mut self) {
+        self.stores.clear();
+        self.adopts.clear();
+        self.reads.clear();
+        self.sends.clear();
+        self.closes.clear();
+        self.doorbells.clear();
+        self.notes.clear();
+    }
+}

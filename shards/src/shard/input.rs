@@ -1,0 +1,57 @@
+//! Everything that can happen to a shard.
+
+use std::net::SocketAddr;
+
+use crate::auth::Verdict;
+use crate::ids::{ConnId, ShardId, StoreTicket};
+use crate::store::StoreOutcome;
+
+/// What a network connection is to the core: where it comes from, and the shell's own handle, which
+/// the core keeps and hands on when the connection moves to another shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The shell's name for the transport (its file descriptor). Opaque here.
+    pub handle: u64,
+    /// Which listener accepted it, by position in the configuration.
+    pub listener: u16,
+    pub peer: SocketAddr,
+}
+
+/// How a network connection ended, as the shell saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseCause {
+    /// The peer closed its side.
+    Eof,
+    /// The transport failed.
+    Failed,
+    /// The core asked for it ([`crate::shard::Closing`]).
+    Asked,
+}
+
+/// Everything that can happen to a shard.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A network connection was accepted here, or adopted from another shard.
+    Opened { conn: ConnId, origin: Origin },
+    /// Bytes came in. Read in place; only the head of a cut packet is kept.
+    Received { conn: ConnId, bytes: &'a [u8] },
+    /// The transport took everything that [`crate::Shard::take_output`] handed out last.
+    Drained { conn: ConnId },
+    /// The connection is gone. The last input with this `conn`, told exactly once for each `Opened`
+    /// that was not followed by a hand-over.
+    Closed { conn: ConnId, cause: CloseCause },
+    /// The answer to a check that said [`Verdict::Later`].
+    Authenticated { conn: ConnId, verdict: Verdict },
+    /// There may be mail from `from`: take a bounded batch. The shell gives this for every other
+    /// shard in every turn; an empty ring costs one load.
+    Mail { from: ShardId },
+    /// A durable operation ended.
+    Stored { ticket: StoreTicket, outcome: StoreOutcome },
+    /// `next_deadline` has come (or may have come).
+    Deadline,
+    /// The share of the last second in which this shard was busy; for `$SYS`.
+    Load { busy_permille: u16 },
+    /// Take no new connections, publish wills, disconnect everybody. [`crate::shard::Outbox::stopped`]
+    /// says when nothing is left.
+    Stop,
+}

@@ -1,0 +1,3 @@
+//! The `muring` program.
+
+fn main() {}
