@@ -4,9 +4,11 @@
 //! All of it belongs to one shard. Names and filters are checked once, where they come in; the trie,
 //! the cache and the retained store take them as checked.
 
+pub mod cache;
 pub mod filter;
 pub mod hash;
 pub mod name;
+pub mod retained;
 pub mod share;
 pub mod trie;
 
@@ -16,9 +18,11 @@ mod roster;
 mod slab;
 mod subscriber;
 
+pub use cache::{Found, NoLocal, Target, TargetCache, Targets};
 pub use filter::TopicFilter;
 pub use hash::Seeded;
 pub use name::{check_name, levels, topic_hash};
+pub use retained::{Full, Retained, RetainedMessage, Walk};
 pub use share::{GroupId, Member, RemoteMembers, ShareGroup};
 pub use subscriber::{Hits, SubOptions, Subscriber};
 pub use trie::{Installed, Joined, Left, NodeId, Removed, Trie};
