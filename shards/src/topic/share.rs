@@ -75,7 +75,7 @@ pub struct ShareGroup {
     online: usize,
     /// Ordered by shard, so that all shards count through the members alike.
     remote: Vec<(ShardId, RemoteMembers)>,
-    /// Where a sticky group begins to look; the same on all shards.
+    /// Where the group begins to count; the same on all shards.
     salt: u64,
     shard_cursor: u64,
     member_cursor: u64,
@@ -85,6 +85,7 @@ pub struct ShareGroup {
 
 impl ShareGroup {
     pub(super) fn new(id: GroupId, node: u32, name: &str, at: u32) -> Self {
+        let salt = super::topic_hash(name.as_bytes());
         Self {
             id,
             node,
@@ -93,9 +94,10 @@ impl ShareGroup {
             members: Roster::default(),
             online: 0,
             remote: Vec::new(),
-            salt: super::topic_hash(name.as_bytes()),
-            shard_cursor: 0,
-            member_cursor: 0,
+            salt,
+            // Many groups with few messages should not all begin with the first member.
+            shard_cursor: salt,
+            member_cursor: mix(salt),
             sticky_shard: None,
             sticky_member: None,
         }
@@ -331,4 +333,183 @@ fn below(value: u64, count: usize) -> usize {
 
 fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Random;
+    use super::*;
+    use crate::ids::QoS;
+    use crate::topic::SubOptions;
+
+    const OWN: ShardId = ShardId(1);
+    const ALL: [ShareStrategy; 6] = [
+        ShareStrategy::RoundRobin,
+        ShareStrategy::Random,
+        ShareStrategy::Sticky,
+        ShareStrategy::HashClient,
+        ShareStrategy::HashTopic,
+        ShareStrategy::LeastInflight,
+    ];
+
+    fn group(members: u32) -> ShareGroup {
+        let mut group = ShareGroup::new(GroupId { index: 0, generation: 0 }, 1, "workers", 0);
+        for session in 0..members {
+            let options = SubOptions::new(QoS::AtLeastOnce, false, false);
+            group.join(Member { session: SessionId(session), id: None, options });
+        }
+        group
+    }
+
+    fn remote(index: u32, online: u32, total: u32) -> RemoteMembers {
+        RemoteMembers { remote_group: GroupId { index, generation: 7 }, online, total }
+    }
+
+    fn pick(group: &mut ShareGroup, strategy: ShareStrategy, number: u64) -> Option<u32> {
+        let member = group.pick_member(strategy, number, number, number, |_| 0);
+        member.map(|member| member.session.0)
+    }
+
+    fn pick_shard(group: &mut ShareGroup, strategy: ShareStrategy, number: u64) -> Option<u8> {
+        let picked = group.pick_shard(OWN, strategy, number, number, number);
+        picked.map(|(shard, _)| shard.0)
+    }
+
+    /// Members on shards with three, one and two of them all get the same share.
+    #[test]
+    fn round_robin_is_fair_over_members_of_all_shards() {
+        let mut here = group(3);
+        here.set_remote(ShardId(2), remote(5, 2, 2));
+        here.set_remote(ShardId(0), remote(4, 1, 3));
+        let mut by_shard = [0; 3];
+        let mut by_member = [0; 3];
+        for _ in 0..600 {
+            let shard = pick_shard(&mut here, ShareStrategy::RoundRobin, 0).unwrap();
+            by_shard[usize::from(shard)] += 1;
+            if shard == OWN.0 {
+                let member = pick(&mut here, ShareStrategy::RoundRobin, 0).unwrap();
+                by_member[member as usize] += 1;
+            }
+        }
+        assert_eq!((by_shard, by_member), ([100, 300, 200], [100, 100, 100]));
+    }
+
+    #[test]
+    fn chance_and_hashes_spread() {
+        for strategy in [ShareStrategy::Random, ShareStrategy::HashClient, ShareStrategy::HashTopic]
+        {
+            let mut here = group(2);
+            here.set_remote(ShardId(0), remote(4, 2, 2));
+            let mut random = Random(1);
+            let (mut shards, mut members) = ([0; 2], [0; 2]);
+            for _ in 0..4000 {
+                let number = random.next();
+                let shard = pick_shard(&mut here, strategy, number).unwrap();
+                shards[usize::from(shard)] += 1;
+                if shard == OWN.0 {
+                    members[pick(&mut here, strategy, number).unwrap() as usize] += 1;
+                }
+            }
+            assert!(
+                shards.iter().all(|count| (1850..2150).contains(count)),
+                "{strategy:?} {shards:?}"
+            );
+            assert!(
+                members.iter().all(|count| (900..1100).contains(count)),
+                "{strategy:?} {members:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_hash_names_the_same_shard_everywhere() {
+        // The same group as two shards see it.
+        let (mut one, mut other) = (group(3), group(2));
+        one.set_remote(ShardId(4), remote(0, 2, 2));
+        other.set_remote(OWN, remote(0, 3, 3));
+        for strategy in [ShareStrategy::HashClient, ShareStrategy::HashTopic, ShareStrategy::Sticky]
+        {
+            for number in 0..100 {
+                let here = one.pick_shard(OWN, strategy, number, number, number);
+                let there = other.pick_shard(ShardId(4), strategy, number, number, number);
+                assert_eq!(here.map(|(shard, _)| shard), there.map(|(shard, _)| shard));
+            }
+        }
+    }
+
+    #[test]
+    fn sticky_stays_until_the_member_leaves() {
+        let mut here = group(4);
+        here.set_remote(ShardId(0), remote(4, 4, 4));
+        let shard = pick_shard(&mut here, ShareStrategy::Sticky, 0);
+        let member = pick(&mut here, ShareStrategy::Sticky, 0).unwrap();
+        here.set_remote(ShardId(0), remote(4, 9, 9));
+        assert_eq!(pick_shard(&mut here, ShareStrategy::Sticky, 1), shard);
+        assert_eq!(pick(&mut here, ShareStrategy::Sticky, 1), Some(member));
+        here.set_online(SessionId(member), false);
+        let next = pick(&mut here, ShareStrategy::Sticky, 1).unwrap();
+        here.set_online(SessionId(member), true);
+        assert!(next != member && pick(&mut here, ShareStrategy::Sticky, 1) == Some(next));
+        assert!(here.leave(SessionId(next)) && !here.leave(SessionId(next)));
+        assert_ne!(pick(&mut here, ShareStrategy::Sticky, 1), Some(next));
+    }
+
+    #[test]
+    fn least_inflight_takes_the_idlest_and_asks_a_bounded_number() {
+        let mut here = group(10);
+        let picked =
+            here.pick_member(ShareStrategy::LeastInflight, 0, 0, 0, |session| 20 - session.0);
+        assert_eq!(picked.map(|member| member.session), Some(SessionId(9)));
+        let mut asked_count = 0;
+        let mut large = group(1000);
+        large.pick_member(ShareStrategy::LeastInflight, 0, 0, 0, |_| {
+            asked_count += 1;
+            0
+        });
+        assert_eq!(asked_count, LEAST_INFLIGHT_LOOKS_MAX);
+    }
+
+    /// Members that are offline get something only if nobody is online.
+    #[test]
+    fn online_members_come_first() {
+        for strategy in ALL {
+            let mut here = group(5);
+            assert_eq!(here.counts(), (5, 5));
+            for session in [0, 2, 3, 4] {
+                assert!(here.set_online(SessionId(session), false));
+                assert!(!here.set_online(SessionId(session), false));
+            }
+            assert_eq!(here.counts(), (1, 5));
+            for number in 0..20 {
+                assert_eq!(pick(&mut here, strategy, number), Some(1), "{strategy:?}");
+            }
+            here.set_remote(ShardId(0), remote(4, 0, 90));
+            assert_eq!(pick_shard(&mut here, strategy, 3), Some(OWN.0), "{strategy:?}");
+            here.set_online(SessionId(1), false);
+            here.set_remote(ShardId(3), remote(8, 1, 1));
+            let picked = here.pick_shard(OWN, strategy, 3, 3, 3);
+            let want = (ShardId(3), GroupId { index: 8, generation: 7 });
+            assert_eq!(picked, Some(want), "{strategy:?}");
+            here.set_remote(ShardId(3), remote(8, 0, 0));
+            assert!(pick_shard(&mut here, strategy, 3).is_some(), "{strategy:?}");
+            assert!(pick(&mut here, strategy, 3).is_some(), "{strategy:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_group_picks_nobody() {
+        for strategy in ALL {
+            let mut here = group(0);
+            assert_eq!(
+                (pick_shard(&mut here, strategy, 3), pick(&mut here, strategy, 3)),
+                (None, None)
+            );
+        }
+    }
+
+    #[test]
+    fn group_numbers_survive_mail() {
+        let id = GroupId { index: 0x0102_0304, generation: 0xf1f2_f3f4 };
+        assert_eq!(GroupId::from_bits(id.to_bits()), id);
+    }
 }

@@ -224,3 +224,73 @@ fn trie_agrees_with_the_reference_under_churn() {
         assert!(trie.bytes() < 32 * 1024, "{} bytes left", trie.bytes());
     }
 }
+
+/// Mail may name a group that is gone by the time it arrives; it must not reach another filter's.
+#[test]
+fn a_reused_group_number_is_another_group() {
+    let mut trie = Trie::new(1);
+    let old = trie.share_join("a/b", "g", SessionId(1), options(0), None).group;
+    assert!(trie.share_leave(old, SessionId(1)).is_some());
+    let new = trie.share_join("a/c", "g", SessionId(1), options(0), None).group;
+    assert_eq!(old.index, new.index);
+    assert!(trie.group(old).is_none() && trie.group(new).is_some());
+    assert_eq!(trie.share_leave(old, SessionId(1)), None);
+    assert_eq!(trie.share_find("a/c", "g"), Some(new));
+}
+
+/// 100,000 sessions on one filter, and each finds its own way out.
+#[test]
+fn a_crowd_on_one_filter_leaves_in_any_order() {
+    let mut trie = Trie::new(1);
+    let count = 100_000_u32;
+    let mut node = None;
+    for session in 0..count {
+        node = Some(trie.subscribe("news", subscriber(session, options(1))).node);
+    }
+    let mut hits = Hits::new();
+    trie.match_into("news", &mut hits);
+    assert_eq!(hits.subscribers.len(), count as usize);
+    let node = node.unwrap();
+    for step in 0..count {
+        // 7,919 is coprime to 100,000.
+        let session = SessionId(u32::try_from(u64::from(step) * 7919 % u64::from(count)).unwrap());
+        let removed = trie.unsubscribe(node, session).unwrap();
+        assert_eq!(removed.last_here, step + 1 == count);
+    }
+    assert_eq!(trie.node_count(), 0);
+    assert!(trie.bytes() < 32 * 1024, "{} bytes left", trie.bytes());
+}
+
+/// The index must hold a million filters in little memory; here a tenth of that, for filters that
+/// share all but the last level and for filters that part early.
+#[test]
+fn a_subscription_costs_little_memory() {
+    let count = 100_000_u32;
+    let check = |filter: fn(u32) -> String, bytes_max: usize| {
+        let mut trie = Trie::new(1);
+        for session in 0..count {
+            trie.subscribe(&filter(session), subscriber(session, options(1)));
+        }
+        let bytes = trie.bytes() / count as usize;
+        println!("{bytes} bytes for a filter like {:?}", filter(77));
+        assert!(bytes < bytes_max, "{bytes} bytes for a filter like {:?}", filter(77));
+    };
+    check(|i| format!("site/{}/device/{i}", i % 100), 60);
+    check(|i| format!("device/{i}/sensor/temperature"), 120);
+    check(|i| format!("device/{i}/+/#"), 120);
+    check(|i| format!("tenant/00000000-0000-4000-8000-{i:012}/in/cmd"), 200);
+}
+
+/// The depth of a filter or topic costs neither call depth nor more than its own levels.
+#[test]
+fn depth_is_no_danger() {
+    let mut trie = Trie::new(1);
+    let deep = vec!["+"; 30_000].join("/");
+    let node = trie.subscribe(&deep, subscriber(1, options(0))).node;
+    trie.subscribe("+/#", subscriber(2, options(0)));
+    let mut hits = Hits::new();
+    trie.match_into(&vec!["a"; 30_000].join("/"), &mut hits);
+    assert_eq!(hits.subscribers.len(), 2);
+    trie.unsubscribe(node, SessionId(1));
+    assert_eq!(trie.node_count(), 2);
+}
