@@ -1,0 +1,83 @@
+//! Topic names: the grammar (MQTT 5.0 section 4.7), their levels, and the hash that says who owns one.
+
+use super::hash::Seeded;
+use crate::reject::{ReasonCode, Reject};
+
+/// Checks a topic name: not empty, no wildcard, no NUL, at most `levels_max` levels. That it is UTF-8
+/// and at most 65,535 bytes long is the wire's promise.
+///
+/// # Errors
+/// `TopicNameInvalid`, and in `why` what is wrong.
+pub fn check_name(topic: &str, levels_max: u16) -> Result<(), Reject> {
+    let invalid = |why| Err(Reject { reason: ReasonCode::TopicNameInvalid, why });
+    if topic.is_empty() {
+        return invalid("topic name is empty");
+    }
+    let mut levels_count = 1_u32;
+    for byte in topic.bytes() {
+        match byte {
+            b'+' | b'#' => return invalid("topic name has a wildcard"),
+            0 => return invalid("topic name has a NUL character"),
+            b'/' => levels_count = levels_count.saturating_add(1),
+            _ => {}
+        }
+    }
+    if levels_count > u32::from(levels_max) {
+        return invalid("topic name has too many levels");
+    }
+    Ok(())
+}
+
+/// The levels of a topic name or filter; empty ones count.
+pub fn levels(topic: &str) -> impl Iterator<Item = &str> {
+    topic.split('/')
+}
+
+/// A hash that is the same in every run and on every machine: it names the owner of a retained topic
+/// and the slot of a client identifier. Anybody can compute it, so no hash table may rely on it.
+#[must_use]
+pub fn topic_hash(topic: &[u8]) -> u64 {
+    const PUBLIC: Seeded = Seeded::new(0x6d75_7269_6e67_2031);
+    PUBLIC.bytes(topic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(topic: &str, want: Result<(), &str>) {
+        let got = check_name(topic, 4);
+        assert_eq!(got.map_err(|reject| reject.why), want, "topic {topic:?}");
+        if let Err(reject) = got {
+            assert_eq!(reject.reason, ReasonCode::TopicNameInvalid);
+        }
+    }
+
+    #[test]
+    fn names_are_checked() {
+        check("a", Ok(()));
+        check("/", Ok(()));
+        check("a//b/", Ok(()));
+        check("$SYS/x", Ok(()));
+        check("Ünïcode / with space", Ok(()));
+        check("", Err("topic name is empty"));
+        check("a/+", Err("topic name has a wildcard"));
+        check("a#", Err("topic name has a wildcard"));
+        check("a\0b", Err("topic name has a NUL character"));
+        check("////", Err("topic name has too many levels"));
+    }
+
+    #[test]
+    fn empty_levels_count() {
+        assert_eq!(levels("/a//").collect::<Vec<_>>(), ["", "a", "", ""]);
+    }
+
+    #[test]
+    fn the_public_hash_never_changes() {
+        // A stored slot map depends on these values.
+        assert_eq!(topic_hash(b""), 3_985_770_885_870_044_488);
+        assert_eq!(topic_hash(b"a"), 8_063_407_905_754_290_767);
+        assert_eq!(topic_hash(b"site/7/device/42/temperature"), 2_654_720_828_493_748_647);
+    }
+}

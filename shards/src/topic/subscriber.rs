@@ -1,0 +1,122 @@
+//! What a match is made of: a subscriber with its options, and the buffer that a walk fills.
+
+use super::roster::OfSession;
+use super::share::GroupId;
+use crate::ids::{QoS, SessionId, SubscriptionId};
+
+const QOS_MASK: u8 = 0b0000_0011;
+const NO_LOCAL: u8 = 0b0000_0100;
+const RETAIN_AS_PUBLISHED: u8 = 0b0000_1000;
+
+/// The options of a subscription that matter after SUBSCRIBE, packed as in its options byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubOptions(u8);
+
+impl SubOptions {
+    #[must_use]
+    pub fn new(qos: QoS, no_local: bool, retain_as_published: bool) -> Self {
+        let no_local = if no_local { NO_LOCAL } else { 0 };
+        let retain = if retain_as_published { RETAIN_AS_PUBLISHED } else { 0 };
+        Self(qos.bits() | no_local | retain)
+    }
+
+    /// From [`Self::bits`]; `None` if no such options exist.
+    #[must_use]
+    pub fn from_bits(bits: u8) -> Option<Self> {
+        let known = bits & !(QOS_MASK | NO_LOCAL | RETAIN_AS_PUBLISHED) == 0;
+        (known && QoS::from_bits(bits & QOS_MASK).is_some()).then_some(Self(bits))
+    }
+
+    #[must_use]
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The granted maximum QoS.
+    #[must_use]
+    pub fn qos(self) -> QoS {
+        match self.0 & QOS_MASK {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        }
+    }
+
+    #[must_use]
+    pub fn no_local(self) -> bool {
+        self.0 & NO_LOCAL != 0
+    }
+
+    #[must_use]
+    pub fn retain_as_published(self) -> bool {
+        self.0 & RETAIN_AS_PUBLISHED != 0
+    }
+}
+
+/// One session's subscription to one filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscriber {
+    pub session: SessionId,
+    pub id: Option<SubscriptionId>,
+    pub options: SubOptions,
+}
+
+const _: () = assert!(size_of::<Subscriber>() == 12);
+
+impl Default for Subscriber {
+    fn default() -> Self {
+        Self { session: SessionId(u32::MAX), id: None, options: SubOptions::default() }
+    }
+}
+
+impl OfSession for Subscriber {
+    fn session(&self) -> SessionId {
+        self.session
+    }
+}
+
+/// What a topic reaches. Owned by the caller and reused: a walk appends and allocates nothing once
+/// the lists have grown.
+#[derive(Debug, Default)]
+pub struct Hits {
+    /// One per matching subscription, in no particular order; a session may appear several times.
+    pub subscribers: Vec<Subscriber>,
+    /// The other shards that have subscribers, one bit each.
+    pub remote: u64,
+    /// The matching shared subscriptions that have members on any shard.
+    pub groups: Vec<GroupId>,
+    /// How many filters gave subscribers; with one, no session appears twice.
+    pub(super) sources: u32,
+    pub(super) scratch: WalkScratch,
+}
+
+impl Hits {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets the answer, keeps the memory.
+    pub fn clear(&mut self) {
+        self.subscribers.clear();
+        self.groups.clear();
+        self.remote = 0;
+        self.sources = 0;
+    }
+}
+
+/// What a walk needs while it runs.
+#[derive(Debug, Default)]
+pub(super) struct WalkScratch {
+    /// Nodes still to look at, with the number of levels that lead to them.
+    pub(super) pending: Vec<(u32, u32)>,
+    /// The topic's levels, as far as the walk has come.
+    pub(super) levels: Vec<LevelSpan>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LevelSpan {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) hash: u64,
+}

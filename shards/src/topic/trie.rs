@@ -1,0 +1,578 @@
+//! The subscription index of one shard.
+//!
+//! A node stands for a filter (or the beginning of some). On it hang this shard's own subscribers, the
+//! set of other shards that have subscribers there, and the shared groups of the filter. Filters are
+//! taken as checked ([`super::TopicFilter`]), topics too ([`super::check_name`]).
+//!
+//! A walk looks at each node at most once, and only at nodes whose filter matches the topic so far:
+//! with `+` at every level, `2^levels` of them at most, and never more than were paid for with
+//! subscriptions. Its stack is a list of the caller, so the depth of a topic costs no call depth.
+
+use hashbrown::HashTable;
+
+use super::epochs::{Epochs, Stamp};
+use super::hash::Seeded;
+use super::name::levels;
+use super::nodes::{LevelKey, NODES_MAX, Nodes, ROOT};
+use super::roster::Roster;
+pub use super::share::{GroupId, RemoteMembers};
+use super::share::{Member, ShareGroup};
+use super::slab::Slab;
+use super::subscriber::LevelSpan;
+pub use super::subscriber::{Hits, SubOptions, Subscriber};
+use crate::ids::{SessionId, ShardId, SubscriptionId};
+
+/// A filter's place in the trie. Valid while something hangs on it; then the number is reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(u32);
+
+/// What [`Trie::subscribe`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Installed {
+    pub node: NodeId,
+    /// This session was subscribed here already; its options are the new ones now.
+    pub replaced: bool,
+    /// It is the first of this shard's own ordinary subscribers here: other shards must be told.
+    pub first_here: bool,
+}
+
+/// What [`Trie::unsubscribe`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// It was the last of this shard's own ordinary subscribers here: other shards must be told.
+    pub last_here: bool,
+}
+
+/// What [`Trie::share_join`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    pub group: GroupId,
+    /// This session was in the group already; its options are the new ones now.
+    pub replaced: bool,
+}
+
+/// What [`Trie::share_leave`] left of this shard's part of the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub online: u32,
+    pub total: u32,
+}
+
+/// What hangs on a node. Most have one thing: those need no [`Many`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Nothing,
+    One(u32),
+    Remote(ShardId),
+    Many(u32),
+}
+
+const TAG_SHIFT: u32 = 30;
+const TAG_MASK: u32 = (1 << TAG_SHIFT) - 1;
+
+#[derive(Debug, Default)]
+struct Many {
+    subscribers: Roster<Subscriber>,
+    remote: u64,
+    groups: Vec<GroupId>,
+}
+
+/// The subscription index of one shard. Lives on that shard; others know it by what they were told.
+#[derive(Debug)]
+pub struct Trie {
+    nodes: Nodes,
+    ones: Slab<Subscriber>,
+    many: Slab<Many>,
+    groups: Slab<Option<ShareGroup>>,
+    /// Groups by node and share name.
+    group_index: HashTable<u32>,
+    group_keys: Seeded,
+    /// Generation of the group made next.
+    generation: u32,
+    epochs: Epochs,
+    subscriptions_count: usize,
+}
+
+impl Trie {
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            nodes: Nodes::new(seed),
+            ones: Slab::new(),
+            many: Slab::new(),
+            groups: Slab::new(),
+            group_index: HashTable::new(),
+            group_keys: Seeded::new(seed),
+            generation: 0,
+            epochs: Epochs::new(seed),
+            subscriptions_count: 0,
+        }
+    }
+
+    /// Whether a filter of this many levels can be added. Past 500 million nodes it cannot.
+    #[must_use]
+    pub fn has_room(&self, levels_count: u16) -> bool {
+        let room = (NODES_MAX as usize).saturating_sub(self.nodes.count());
+        room > usize::from(levels_count) + 1
+    }
+
+    /// Adds an ordinary subscription, or gives the one that is there new options.
+    pub fn subscribe(&mut self, filter: &str, subscriber: Subscriber) -> Installed {
+        let node = self.nodes.ensure(filter);
+        let (replaced, first_here) = match self.held(node) {
+            Held::Nothing => {
+                let one = self.ones.insert(subscriber);
+                self.set_held(node, Held::One(one));
+                (false, true)
+            }
+            Held::One(one) if self.ones[one].session == subscriber.session => {
+                self.ones[one] = subscriber;
+                (true, false)
+            }
+            Held::One(_) | Held::Remote(_) | Held::Many(_) => {
+                let many = self.widen(node);
+                let roster = &mut self.many[many].subscribers;
+                match roster.position(subscriber.session) {
+                    Some(at) => {
+                        *roster.at_mut(at) = subscriber;
+                        (true, false)
+                    }
+                    None => {
+                        roster.push(subscriber);
+                        (false, roster.len() == 1)
+                    }
+                }
+            }
+        };
+        if !replaced {
+            self.subscriptions_count += 1;
+        }
+        self.epochs.on_change(levels(filter).map(str::as_bytes));
+        Installed { node: NodeId(node), replaced, first_here }
+    }
+
+    /// Ends an ordinary subscription. The filter's nodes go with the last thing that hung on them.
+    pub fn unsubscribe(&mut self, node: NodeId, session: SessionId) -> Option<Removed> {
+        let NodeId(node) = node;
+        let last_here = match Held::unpack(self.nodes.get(node)?.held) {
+            Held::Nothing | Held::Remote(_) => return None,
+            Held::One(one) => {
+                if self.ones[one].session != session {
+                    return None;
+                }
+                self.ones.remove(one);
+                self.on_node_change(node);
+                self.set_held(node, Held::Nothing);
+                true
+            }
+            Held::Many(many) => {
+                let roster = &mut self.many[many].subscribers;
+                let at = roster.position(session)?;
+                roster.swap_remove(at);
+                let last_here = roster.is_empty();
+                self.on_node_change(node);
+                self.narrow(node);
+                last_here
+            }
+        };
+        self.subscriptions_count -= 1;
+        self.nodes.prune(node);
+        Some(Removed { last_here })
+    }
+
+    /// Another shard has subscribers here.
+    pub fn add_remote(&mut self, filter: &str, shard: ShardId) {
+        let node = self.nodes.ensure(filter);
+        match self.held(node) {
+            Held::Nothing => self.set_held(node, Held::Remote(shard)),
+            Held::Remote(known) if known == shard => return,
+            Held::One(_) | Held::Remote(_) | Held::Many(_) => {
+                let many = self.widen(node);
+                let remote = &mut self.many[many].remote;
+                if *remote & bit(shard) != 0 {
+                    return;
+                }
+                *remote |= bit(shard);
+            }
+        }
+        self.epochs.on_change(levels(filter).map(str::as_bytes));
+    }
+
+    /// Another shard has no subscribers here any more.
+    pub fn remove_remote(&mut self, filter: &str, shard: ShardId) {
+        let Some(node) = self.nodes.find(filter) else { return };
+        match self.held(node) {
+            Held::Remote(known) if known == shard => self.set_held(node, Held::Nothing),
+            Held::Many(many) if self.many[many].remote & bit(shard) != 0 => {
+                self.many[many].remote &= !bit(shard);
+                self.narrow(node);
+            }
+            Held::Nothing | Held::One(_) | Held::Remote(_) | Held::Many(_) => return,
+        }
+        self.epochs.on_change(levels(filter).map(str::as_bytes));
+        self.nodes.prune(node);
+    }
+
+    /// Adds a session, online, to a shared group, or gives its membership new options.
+    pub fn share_join(
+        &mut self,
+        filter: &str,
+        share_name: &str,
+        session: SessionId,
+        options: SubOptions,
+        id: Option<SubscriptionId>,
+    ) -> Joined {
+        let group = self.ensure_group(filter, share_name);
+        let replaced = match self.group_mut(group) {
+            Some(found) => found.join(Member { session, id, options }),
+            None => false,
+        };
+        if !replaced {
+            self.subscriptions_count += 1;
+        }
+        Joined { group, replaced }
+    }
+
+    /// Takes a session out of a shared group. The group goes when nobody is left on any shard.
+    pub fn share_leave(&mut self, group: GroupId, session: SessionId) -> Option<Left> {
+        let found = self.group_mut(group)?;
+        if !found.leave(session) {
+            return None;
+        }
+        let (online, total) = found.counts();
+        self.subscriptions_count -= 1;
+        self.free_if_empty(group);
+        Some(Left { online, total })
+    }
+
+    /// What another shard has of a group; `total` 0 is nothing.
+    pub fn share_set_remote(
+        &mut self,
+        filter: &str,
+        share_name: &str,
+        shard: ShardId,
+        members: RemoteMembers,
+    ) {
+        let group = if members.total == 0 {
+            let Some(group) = self.share_find(filter, share_name) else { return };
+            group
+        } else {
+            self.ensure_group(filter, share_name)
+        };
+        if let Some(found) = self.group_mut(group) {
+            found.set_remote(shard, members);
+        }
+        self.free_if_empty(group);
+    }
+
+    /// `None` if the group is gone.
+    pub fn group_mut(&mut self, group: GroupId) -> Option<&mut ShareGroup> {
+        self.groups.get_mut(group.index)?.as_mut().filter(|found| found.id == group)
+    }
+
+    /// `None` if the group is gone.
+    #[must_use]
+    pub fn group(&self, group: GroupId) -> Option<&ShareGroup> {
+        self.groups.get(group.index)?.as_ref().filter(|found| found.id == group)
+    }
+
+    #[must_use]
+    pub fn share_find(&self, filter: &str, share_name: &str) -> Option<GroupId> {
+        self.find_group(self.nodes.find(filter)?, share_name)
+    }
+
+    /// The texts that make up `$share/<share>/<filter>`, appended. Nothing if the group is gone.
+    pub fn group_text(&self, group: GroupId, filter: &mut String, share: &mut String) {
+        if let Some(group) = self.group(group) {
+            self.filter_text(NodeId(group.node), filter);
+            share.push_str(&group.name);
+        }
+    }
+
+    #[must_use]
+    pub fn find(&self, filter: &str) -> Option<NodeId> {
+        self.nodes.find(filter).map(NodeId)
+    }
+
+    #[must_use]
+    pub fn subscriber(&self, node: NodeId, session: SessionId) -> Option<&Subscriber> {
+        match Held::unpack(self.nodes.get(node.0)?.held) {
+            Held::Nothing | Held::Remote(_) => None,
+            Held::One(one) => self.ones.get(one).filter(|found| found.session == session),
+            Held::Many(many) => self.many.get(many)?.subscribers.find(session),
+        }
+    }
+
+    /// The node's filter, appended.
+    pub fn filter_text(&self, node: NodeId, out: &mut String) {
+        for (index, node) in self.nodes.path(node.0).into_iter().enumerate() {
+            if index > 0 {
+                out.push('/');
+            }
+            // Levels come from `&str`s cut at a one-byte character.
+            out.push_str(std::str::from_utf8(self.nodes.level(node)).unwrap_or_default());
+        }
+    }
+
+    /// Everything that `topic` reaches, appended to `hits`. Allocates nothing once `hits` has grown.
+    pub fn match_into(&self, topic: &str, hits: &mut Hits) {
+        // Taken out, so that the answer can be filled in while the stack is in use.
+        let mut scratch = std::mem::take(&mut hits.scratch);
+        scratch.pending.clear();
+        scratch.levels.clear();
+        scratch.pending.push((ROOT, 0));
+        // MQTT-4.7.2-1: a wildcard in front does not reach topics that begin with `$`.
+        let is_dollar = topic.starts_with('$');
+        while let Some((at, depth)) = scratch.pending.pop() {
+            let node = self.nodes.node(at);
+            let is_open = depth > 0 || !is_dollar;
+            if is_open && node.has_hash() {
+                self.collect(self.nodes.hash_child(at), hits);
+            }
+            let Some(span) = self.level_span(topic, &mut scratch.levels, depth as usize) else {
+                self.collect_held(node.held, hits);
+                continue;
+            };
+            if is_open && node.has_plus() {
+                scratch.pending.extend(self.nodes.plus_child(at).map(|child| (child, depth + 1)));
+            }
+            let level = topic.as_bytes().get(span.start..span.end).unwrap_or_default();
+            let literal = self.nodes.child(at, LevelKey { level, hash: span.hash });
+            scratch.pending.extend(literal.map(|child| (child, depth + 1)));
+        }
+        hits.scratch = scratch;
+    }
+
+    /// Grows with every change that can alter an answer of [`Self::match_into`].
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epochs.all()
+    }
+
+    /// What [`Self::is_fresh`] wants to know later about an answer for `topic` computed now.
+    pub(super) fn stamp(&self, topic: &str) -> Stamp {
+        self.epochs.stamp(topic)
+    }
+
+    pub(super) fn is_fresh(&self, stamp: Stamp) -> bool {
+        self.epochs.is_fresh(stamp)
+    }
+
+    /// This shard's own subscriptions, shared ones included.
+    #[must_use]
+    pub fn subscriptions_count(&self) -> usize {
+        self.subscriptions_count
+    }
+
+    /// Nodes, the root not counted: 0 when nothing is left.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.nodes.count()
+    }
+
+    /// Shared groups that have members on any shard.
+    #[must_use]
+    pub fn group_count(&self) -> usize {
+        self.groups.count()
+    }
+
+    /// Heap memory, without what the allocator adds. Looks at everything that is not small.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let many: usize = self
+            .many
+            .iter()
+            .map(|many| many.subscribers.bytes() + many.groups.capacity() * size_of::<GroupId>())
+            .sum();
+        let groups: usize = self.groups.iter().flatten().map(ShareGroup::bytes).sum();
+        let slabs = self.ones.bytes() + self.many.bytes() + self.groups.bytes();
+        self.nodes.bytes() + slabs + many + groups + self.group_index.allocation_size()
+    }
+}
+
+impl Trie {
+    fn held(&self, node: u32) -> Held {
+        Held::unpack(self.nodes.node(node).held)
+    }
+
+    fn set_held(&mut self, node: u32, held: Held) {
+        self.nodes.set_held(node, held.pack());
+    }
+
+    /// Makes the node hold a [`Many`], with what it holds now.
+    fn widen(&mut self, node: u32) -> u32 {
+        let mut fresh = Many::default();
+        match self.held(node) {
+            Held::Nothing => {}
+            Held::One(one) => fresh.subscribers.push(self.ones.remove(one)),
+            Held::Remote(shard) => fresh.remote = bit(shard),
+            Held::Many(many) => return many,
+        }
+        let many = self.many.insert(fresh);
+        self.set_held(node, Held::Many(many));
+        many
+    }
+
+    /// Undoes [`Self::widen`] if what is left does not need it.
+    fn narrow(&mut self, node: u32) {
+        let Held::Many(at) = self.held(node) else { return };
+        let many = &self.many[at];
+        if !many.groups.is_empty() {
+            return;
+        }
+        let held = match (&*many.subscribers, many.remote) {
+            ([], 0) => Held::Nothing,
+            ([one], 0) => Held::One(self.ones.insert(*one)),
+            ([], remote) if remote.is_power_of_two() => match u8::try_from(remote.ilog2()) {
+                Ok(shard) => Held::Remote(ShardId(shard)),
+                Err(_) => return,
+            },
+            _ => return,
+        };
+        self.many.remove(at);
+        self.set_held(node, held);
+    }
+
+    fn on_node_change(&mut self, node: u32) {
+        let path = self.nodes.path(node);
+        self.epochs.on_change(path.iter().map(|&node| self.nodes.level(node)));
+    }
+
+    fn collect(&self, node: Option<u32>, hits: &mut Hits) {
+        if let Some(node) = node {
+            self.collect_held(self.nodes.node(node).held, hits);
+        }
+    }
+
+    fn collect_held(&self, held: u32, hits: &mut Hits) {
+        match Held::unpack(held) {
+            Held::Nothing => {}
+            Held::One(one) => {
+                hits.subscribers.push(self.ones[one]);
+                hits.sources += 1;
+            }
+            Held::Remote(shard) => hits.remote |= bit(shard),
+            Held::Many(many) => {
+                let many = &self.many[many];
+                hits.subscribers.extend_from_slice(&many.subscribers);
+                hits.sources += u32::from(!many.subscribers.is_empty());
+                hits.remote |= many.remote;
+                hits.groups.extend_from_slice(&many.groups);
+            }
+        }
+    }
+
+    /// The topic's level at `depth`, cut and hashed when a walk first comes that far. A walk comes to
+    /// a depth only from the one above, so at most one is missing.
+    fn level_span(
+        &self,
+        topic: &str,
+        spans: &mut Vec<LevelSpan>,
+        depth: usize,
+    ) -> Option<LevelSpan> {
+        if let Some(span) = spans.get(depth) {
+            return Some(*span);
+        }
+        let start = spans.last().map_or(0, |last| last.end + 1);
+        let rest = topic.as_bytes().get(start..)?;
+        let count = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+        let end = start + count;
+        let span = LevelSpan { start, end, hash: self.nodes.key(&rest[..count]).hash };
+        spans.push(span);
+        Some(span)
+    }
+
+    fn group_hash(&self, node: u32, share_name: &str) -> u64 {
+        self.group_keys.pair(u64::from(node), self.group_keys.bytes(share_name.as_bytes()))
+    }
+
+    fn find_group(&self, node: u32, share_name: &str) -> Option<GroupId> {
+        let hash = self.group_hash(node, share_name);
+        let is_it = |group: &ShareGroup| group.node == node && *group.name == *share_name;
+        let found =
+            self.group_index.find(hash, |&at| self.groups[at].as_ref().is_some_and(is_it))?;
+        self.groups[*found].as_ref().map(|group| group.id)
+    }
+
+    fn ensure_group(&mut self, filter: &str, share_name: &str) -> GroupId {
+        let node = self.nodes.ensure(filter);
+        if let Some(group) = self.find_group(node, share_name) {
+            return group;
+        }
+        let many = self.widen(node);
+        let index = self.groups.insert(None);
+        let id = GroupId { index, generation: self.generation };
+        self.generation = self.generation.wrapping_add(1);
+        let list = &mut self.many[many].groups;
+        let at = u32::try_from(list.len()).expect("groups are numbered by u32");
+        list.push(id);
+        self.groups[index] = Some(ShareGroup::new(id, node, share_name, at));
+        self.index_group(node, share_name, index);
+        self.epochs.on_change(levels(filter).map(str::as_bytes));
+        id
+    }
+
+    fn index_group(&mut self, node: u32, share_name: &str, index: u32) {
+        let hash = self.group_hash(node, share_name);
+        let mut table = std::mem::take(&mut self.group_index);
+        table.insert_unique(hash, index, |&other| {
+            self.groups[other].as_ref().map_or(0, |group| self.group_hash(group.node, &group.name))
+        });
+        self.group_index = table;
+    }
+
+    fn free_if_empty(&mut self, group: GroupId) {
+        if !self.group(group).is_some_and(ShareGroup::is_empty) {
+            return;
+        }
+        let Some(gone) = self.groups.remove(group.index) else { return };
+        let hash = self.group_hash(gone.node, &gone.name);
+        if let Ok(entry) = self.group_index.find_entry(hash, |&at| at == group.index) {
+            entry.remove();
+        }
+        if self.group_index.is_empty() {
+            self.group_index = HashTable::new();
+        }
+        self.on_node_change(gone.node);
+        if let Held::Many(many) = self.held(gone.node) {
+            let list = &mut self.many[many].groups;
+            list.swap_remove(gone.at as usize);
+            if let Some(moved) = list.get(gone.at as usize).copied()
+                && let Some(moved) = self.group_mut(moved)
+            {
+                moved.at = gone.at;
+            }
+        }
+        self.narrow(gone.node);
+        self.nodes.prune(gone.node);
+    }
+}
+
+impl Held {
+    fn pack(self) -> u32 {
+        let (tag, value) = match self {
+            Self::Nothing => (0, 0),
+            Self::One(one) => (1, one),
+            Self::Remote(shard) => (2, u32::from(shard.0)),
+            Self::Many(many) => (3, many),
+        };
+        // Each value belongs to a node, and there are fewer than 2^29 of those.
+        debug_assert!(value <= TAG_MASK);
+        tag << TAG_SHIFT | value
+    }
+
+    fn unpack(packed: u32) -> Self {
+        let value = packed & TAG_MASK;
+        match packed >> TAG_SHIFT {
+            0 => Self::Nothing,
+            1 => Self::One(value),
+            2 => Self::Remote(ShardId(value.to_le_bytes()[0])),
+            _ => Self::Many(value),
+        }
+    }
+}
+
+/// Which bit of a set of shards. `limits::SHARDS_MAX` is the width of the set.
+fn bit(shard: ShardId) -> u64 {
+    1_u64.wrapping_shl(u32::from(shard.0))
+}
