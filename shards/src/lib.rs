@@ -6,17 +6,23 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arena;
 pub mod auth;
 pub mod codec;
 pub mod conn;
+pub mod counters;
 pub mod ids;
 pub mod limits;
+pub mod mail;
 pub mod mailbox;
 pub mod reject;
+pub mod rng;
 pub mod session;
 pub mod shard;
+pub mod slots;
 pub mod store;
 pub mod time;
+pub mod timers;
 pub mod topic;
 
 pub use shard::Shard;

@@ -117,6 +117,9 @@ pub struct Settings {
     pub shared_available: bool,
     /// Clients may connect with an empty client identifier.
     pub empty_client_id: bool,
+    /// Acknowledge QoS 1 and 2 messages for sessions that outlive their connection only when the store
+    /// has them.
+    pub is_durable: bool,
     /// Bytes of each ring between two shards; rounded up to a power of two.
     pub mailbox_bytes: usize,
 }
@@ -152,6 +155,7 @@ impl Default for Settings {
             subscription_ids_available: true,
             shared_available: true,
             empty_client_id: true,
+            is_durable: false,
             mailbox_bytes: MAILBOX_BYTES,
         }
     }

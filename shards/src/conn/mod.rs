@@ -1,1 +1,273 @@
-//! conn
+//! One network connection as the core sees it: how far CONNECT has come, bytes cut off at the end of a
+//! receive, bytes waiting to be sent, and why nothing is read. Knows nothing of sockets.
+
+pub mod pause;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::ids::{ConnId, PacketId, SessionId, Version};
+use crate::reject::ReasonCode;
+use crate::session::alias::{AliasesIn, AliasesOut};
+use crate::shard::{Origin, Output};
+use crate::time::Time;
+use crate::timers::TimerId;
+use pause::Pauses;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    AwaitConnect,
+    /// CONNECT is in the backlog; whether it may come in is being asked.
+    Authenticating,
+    Connected(SessionId),
+    /// We have ended it; what still comes in is dropped.
+    Closing,
+}
+
+/// Bytes received and not yet worked on: a cut packet's head, or what came while the connection was paused.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    pub bytes: Vec<u8>,
+    pub start: usize,
+}
+
+impl Backlog {
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.bytes.len()
+    }
+}
+
+/// An acknowledgement that waits for its message to be accepted everywhere. They leave in order.
+#[derive(Debug)]
+pub struct PendingAck {
+    pub packet_id: PacketId,
+    pub kind: crate::codec::AckKind,
+    /// Which completion decides on `reason`, if that is not known yet.
+    pub completion: Option<u64>,
+    pub reason: Option<ReasonCode>,
+}
+
+/// What only some connections need.
+#[derive(Debug, Default)]
+pub struct Extras {
+    pub aliases_in: AliasesIn,
+    pub aliases_out: AliasesOut,
+    pub acks: VecDeque<PendingAck>,
+}
+
+/// One network connection. Lives on the shard that reads it; moves at most once, before it has a session.
+#[derive(Debug)]
+pub struct Conn {
+    pub id: ConnId,
+    pub origin: Origin,
+    pub state: State,
+    pub version: Version,
+    pub backlog: Backlog,
+    pub output: Output,
+    /// Bytes handed to the shell and not yet taken by the transport.
+    pub sending_bytes: usize,
+    pub is_sending: bool,
+    /// In the outbox's list of sends.
+    pub is_listed: bool,
+    /// The shell was told to stop receiving.
+    pub is_read_paused: bool,
+    pub request_problem_information: bool,
+    /// A check that answered late has let it in.
+    pub is_admitted: bool,
+    pub pauses: Pauses,
+    pub last_received: Time,
+    pub keep_alive_s: u16,
+    pub timer: Option<TimerId>,
+    /// The peer's Maximum Packet Size.
+    pub packet_bytes_max: u32,
+    /// The peer's Receive Maximum, or our own bound where that is lower.
+    pub window: u16,
+    /// Topic aliases that we may use towards the peer.
+    pub alias_out_max: u16,
+    pub extras: Option<Box<Extras>>,
+}
+
+impl Conn {
+    #[must_use]
+    pub fn new(id: ConnId, origin: Origin, now: Time) -> Self {
+        Self {
+            id,
+            origin,
+            state: State::AwaitConnect,
+            version: Version::V311,
+            backlog: Backlog::default(),
+            output: Output::default(),
+            sending_bytes: 0,
+            is_sending: false,
+            is_listed: false,
+            is_read_paused: false,
+            request_problem_information: true,
+            is_admitted: false,
+            pauses: Pauses::default(),
+            last_received: now,
+            keep_alive_s: 0,
+            timer: None,
+            packet_bytes_max: u32::MAX,
+            window: u16::MAX,
+            alias_out_max: 0,
+            extras: None,
+        }
+    }
+
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        match self.state {
+            State::Connected(session) => Some(session),
+            State::AwaitConnect | State::Authenticating | State::Closing => None,
+        }
+    }
+
+    /// Bytes that the transport has not taken yet.
+    #[must_use]
+    pub fn out_bytes(&self) -> usize {
+        self.output.len() + self.sending_bytes
+    }
+
+    pub fn extras_mut(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    /// True if acknowledgements are still owed: newer ones must wait behind them.
+    #[must_use]
+    pub fn owes_acks(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| !extras.acks.is_empty())
+    }
+}
+
+/// The connections of one shard, by the numbers that the shell gave them.
+#[derive(Debug, Default)]
+pub struct Conns {
+    chunks: Vec<Vec<Option<Conn>>>,
+    count: usize,
+}
+
+const CHUNK: usize = 64;
+
+impl Conns {
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The connection under a number, if it is the one meant.
+    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.at_mut(id.index).filter(|conn| conn.id.generation == id.generation)
+    }
+
+    #[must_use]
+    pub fn get(&self, id: ConnId) -> Option<&Conn> {
+        let chunk = self.chunks.get(id.index as usize / CHUNK)?;
+        let conn = chunk.get(id.index as usize % CHUNK)?.as_ref()?;
+        (conn.id.generation == id.generation).then_some(conn)
+    }
+
+    /// The connection under a number, whichever it is.
+    pub fn at_mut(&mut self, index: u32) -> Option<&mut Conn> {
+        let chunk = self.chunks.get_mut(index as usize / CHUNK)?;
+        chunk.get_mut(index as usize % CHUNK)?.as_mut()
+    }
+
+    /// # Panics
+    /// If the number is taken: the shell gave it out twice.
+    pub fn insert(&mut self, conn: Conn) {
+        let index = conn.id.index as usize;
+        if self.chunks.len() <= index / CHUNK {
+            self.chunks.resize_with(index / CHUNK + 1, Vec::new);
+        }
+        let chunk = &mut self.chunks[index / CHUNK];
+        if chunk.is_empty() {
+            chunk.resize_with(CHUNK, || None);
+        }
+        let place = &mut chunk[index % CHUNK];
+        assert!(place.is_none(), "a connection's number is given out once");
+        *place = Some(conn);
+        self.count += 1;
+    }
+
+    pub fn remove(&mut self, id: ConnId) -> Option<Conn> {
+        self.get(id)?;
+        let chunk = self.chunks.get_mut(id.index as usize / CHUNK)?;
+        let conn = chunk.get_mut(id.index as usize % CHUNK)?.take();
+        self.count -= 1;
+        if chunk.iter().all(Option::is_none) {
+            *chunk = Vec::new();
+        }
+        conn
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Conn> {
+        self.chunks.iter().flatten().flatten()
+    }
+}
+
+/// Buffers for output and backlog that are not in use, so that a steady flow allocates nothing.
+#[derive(Debug, Default)]
+pub struct Pool {
+    spare: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+/// Memory that waits for its next use on one shard; what is beyond goes back to the allocator.
+const POOL_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A buffer larger than this is not worth keeping: it came from one large packet.
+const POOL_BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// What a new buffer holds.
+const POOL_BUFFER_BYTES: usize = 1024;
+
+impl Pool {
+    #[must_use]
+    pub fn take(&mut self) -> Vec<u8> {
+        match self.spare.pop() {
+            Some(buffer) => {
+                self.bytes -= buffer.capacity();
+                buffer
+            }
+            None => Vec::with_capacity(POOL_BUFFER_BYTES),
+        }
+    }
+
+    pub fn give(&mut self, mut buffer: Vec<u8>) {
+        let bytes = buffer.capacity();
+        if bytes == 0 || bytes > POOL_BUFFER_BYTES_MAX || self.bytes + bytes > POOL_BYTES_MAX {
+            return;
+        }
+        buffer.clear();
+        self.bytes += bytes;
+        self.spare.push(buffer);
+    }
+
+    /// Lets half of the spare buffers go: called now and then, so that a burst is not held for ever.
+    pub fn trim(&mut self) {
+        let keep = self.spare.len() / 2;
+        for buffer in self.spare.drain(keep..) {
+            self.bytes -= buffer.capacity();
+        }
+        self.spare.shrink_to(keep * 2);
+    }
+}
+
+/// Appends `bytes` to what waits to be sent, with a buffer from the pool.
+pub fn append(output: &mut Output, pool: &mut Pool, bytes: &[u8]) {
+    if output.bytes.capacity() == 0 {
+        output.bytes = pool.take();
+    }
+    output.bytes.extend_from_slice(bytes);
+}
+
+/// Appends a shared payload by reference.
+pub fn splice(output: &mut Output, payload: &Bytes) {
+    output.splices.push((output.bytes.len(), payload.clone()));
+}

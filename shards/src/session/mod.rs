@@ -1,1 +1,211 @@
-//! session
+//! Sessions: state that may outlive network connections. Knows nothing of connections but their number.
+
+pub mod alias;
+pub mod inbound;
+pub mod messages;
+pub mod outgoing;
+
+use std::collections::VecDeque;
+
+use hashbrown::HashTable;
+
+use crate::arena::Arena;
+use crate::ids::{QoS, SessionId, Version};
+use crate::timers::TimerId;
+use crate::topic::{GroupId, NodeId, Seeded, topic_hash};
+use inbound::Inbound;
+use outgoing::{Delivery, Outgoing};
+
+/// Where one of a session's subscriptions stands in the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SubscriptionKey {
+    /// An ordinary one.
+    Node(NodeId),
+    /// A shared one.
+    Group(GroupId),
+}
+
+/// A will, kept from CONNECT until it is published or dropped.
+#[derive(Debug)]
+pub struct Will {
+    pub topic: Box<str>,
+    /// As they go to subscribers.
+    pub properties: Box<[u8]>,
+    pub payload: bytes::Bytes,
+    pub qos: QoS,
+    pub retain: bool,
+    pub delay_s: u32,
+    pub expiry_s: Option<u32>,
+}
+
+/// Retained messages on their way to a new subscription, one filter after the other.
+///
+/// While a session has one, live messages wait in its queue, so that none is seen before the retained
+/// message that it followed.
+#[derive(Debug, Default)]
+pub struct RetainedStream {
+    /// Filters still to be served.
+    pub waiting: VecDeque<NodeId>,
+    /// The filter at work.
+    pub current: Option<RetainedWalk>,
+    /// Deliveries of the slice at hand.
+    pub slice: VecDeque<Delivery>,
+    /// By shard, how many records it had posted to each other one when it began to route to the new
+    /// subscription: owners of retained messages answer once they have seen as many.
+    pub barrier: Vec<Box<[u64]>>,
+    /// Hashes of topics whose retained message a live one has already replaced; sorted.
+    pub overtaken: Vec<u64>,
+}
+
+impl RetainedStream {
+    /// A live message is newer than the topic's retained one: that one need not come any more.
+    pub fn overtake(&mut self, topic: &str) {
+        let hash = topic_hash(topic.as_bytes());
+        if let Err(at) = self.overtaken.binary_search(&hash) {
+            self.overtaken.insert(at, hash);
+        }
+    }
+
+    #[must_use]
+    pub fn is_overtaken(&self, topic: &str) -> bool {
+        self.overtaken.binary_search(&topic_hash(topic.as_bytes())).is_ok()
+    }
+}
+
+/// How far the walk for one filter has come.
+#[derive(Debug)]
+pub struct RetainedWalk {
+    pub node: NodeId,
+    /// The shard being asked.
+    pub shard: u8,
+    /// The one after which to stop (a filter without wildcards has one owner).
+    pub shard_last: u8,
+    /// Topic after which to go on.
+    pub cursor: Option<Box<str>>,
+    /// The question that is out; answers to older ones are dropped.
+    pub asked: Option<u64>,
+}
+
+/// State that may outlive network connections. Lives on the shard that owns its client identifier.
+#[derive(Debug)]
+pub struct Session {
+    pub client_id: Box<str>,
+    /// Index of the network connection that has it.
+    pub conn: Option<u32>,
+    pub version: Version,
+    /// Session expiry interval; `u32::MAX` is never.
+    pub expiry_s: u32,
+    pub expiry_timer: Option<TimerId>,
+    pub will_timer: Option<TimerId>,
+    pub will: Option<Box<Will>>,
+    /// Sorted.
+    pub subscriptions: Vec<SubscriptionKey>,
+    pub outgoing: Option<Box<Outgoing>>,
+    pub inbound: Option<Box<Inbound>>,
+    /// A SUBSCRIBE whose SUBACK waits for other shards: the number of its barrier.
+    pub subscribing: Option<u64>,
+    pub stream: Option<Box<RetainedStream>>,
+}
+
+impl Session {
+    /// True while live messages must wait behind retained ones.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        self.subscribing.is_some() || self.stream.is_some()
+    }
+
+    pub fn outgoing_mut(&mut self) -> &mut Outgoing {
+        self.outgoing.get_or_insert_default()
+    }
+
+    /// Notes a subscription that was not there before.
+    pub fn add_subscription(&mut self, key: SubscriptionKey) {
+        if let Err(at) = self.subscriptions.binary_search(&key) {
+            self.subscriptions.insert(at, key);
+        }
+    }
+
+    pub fn remove_subscription(&mut self, key: SubscriptionKey) {
+        if let Ok(at) = self.subscriptions.binary_search(&key) {
+            self.subscriptions.remove(at);
+            if self.subscriptions.is_empty() {
+                self.subscriptions = Vec::new();
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn inbound_count(&self) -> usize {
+        self.inbound.as_ref().map_or(0, |inbound| inbound.count())
+    }
+}
+
+/// The sessions of one shard, by number and by client identifier.
+#[derive(Debug)]
+pub struct Sessions {
+    arena: Arena<Session>,
+    by_client_id: HashTable<u32>,
+    hash: Seeded,
+}
+
+impl Sessions {
+    #[must_use]
+    pub fn new(hash: Seeded) -> Self {
+        Self { arena: Arena::default(), by_client_id: HashTable::new(), hash }
+    }
+
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.arena.count()
+    }
+
+    #[must_use]
+    pub fn get(&self, id: SessionId) -> Option<&Session> {
+        self.arena.get(id.0)
+    }
+
+    pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.arena.get_mut(id.0)
+    }
+
+    #[must_use]
+    pub fn find(&self, client_id: &str) -> Option<SessionId> {
+        let is_it =
+            |&index: &u32| self.arena.get(index).is_some_and(|s| *s.client_id == *client_id);
+        self.by_client_id
+            .find(self.hash.bytes(client_id.as_bytes()), is_it)
+            .map(|&at| SessionId(at))
+    }
+
+    /// Adds a session whose client identifier is not taken.
+    pub fn insert(&mut self, session: Session) -> SessionId {
+        debug_assert!(self.find(&session.client_id).is_none());
+        let key = self.hash.bytes(session.client_id.as_bytes());
+        let index = self.arena.insert(session);
+        let (arena, hash) = (&self.arena, &self.hash);
+        self.by_client_id.insert_unique(key, index, |&index| {
+            arena.get(index).map_or(0, |session| hash.bytes(session.client_id.as_bytes()))
+        });
+        SessionId(index)
+    }
+
+    pub fn remove(&mut self, id: SessionId) -> Option<Session> {
+        let session = self.arena.remove(id.0)?;
+        let key = self.hash.bytes(session.client_id.as_bytes());
+        if let Ok(entry) = self.by_client_id.find_entry(key, |&index| index == id.0) {
+            entry.remove();
+        }
+        let (used, capacity) = (self.by_client_id.len(), self.by_client_id.capacity());
+        if capacity > 64 && used * 8 < capacity {
+            let (arena, hash) = (&self.arena, &self.hash);
+            self.by_client_id.shrink_to(self.by_client_id.len() * 2, |&index| {
+                arena.get(index).map_or(0, |session| hash.bytes(session.client_id.as_bytes()))
+            });
+        }
+        Some(session)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.arena.iter().map(|(index, session)| (SessionId(index), session))
+    }
+}

@@ -1,16 +1,52 @@
 //! One shard: sessions, connections, index and mail, driven by inputs.
+//!
+//! Code map: `receive` cuts bytes into packets and dispatches them; `connect`, `publish`, `acks`,
+//! `subscribe`, `leave` handle them; `fanout` routes a message to sessions here and to other shards;
+//! `deliver` gives it to one session; `interest` and `retained` are the conversations between shards
+//! behind a SUBSCRIBE; `post` reads the mail; `sys` publishes `$SYS`.
 
+mod acks;
+mod connect;
+mod deliver;
 mod effect;
+mod fanout;
 mod input;
+mod interest;
+mod leave;
+mod local;
+mod post;
+mod publish;
+mod receive;
+mod render;
+mod retained;
+mod shares;
+mod subscribe;
+mod sys;
 
 pub use effect::{Adopt, Closing, Note, Outbox, Output, Reading};
 pub use input::{CloseCause, Input, Origin};
 
+use crate::arena::Tickets;
 use crate::auth::{Authenticate, Authorise};
-use crate::ids::{ConnId, ShardId};
+use crate::conn::pause::PauseReason;
+use crate::conn::{Conns, Pool};
+use crate::counters::{Counters, Gauges, Snapshot};
+use crate::ids::{ConnId, SessionId, ShardId};
 use crate::limits::Settings;
 use crate::mailbox::Mailboxes;
+use crate::rng::Rng;
+use crate::session::Sessions;
+use crate::session::messages::Messages;
 use crate::time::{Now, Time};
+use crate::timers::{Timer, TimerId, Timers};
+use crate::topic::{Retained, Seeded, TargetCache, Trie};
+use interest::Barrier;
+use local::Local;
+use publish::Completion;
+use render::Rendered;
+
+/// Topics whose targets a shard remembers.
+const CACHE_ENTRIES: usize = 4096;
 
 /// What a shard is made of.
 #[derive(Debug)]
@@ -27,60 +63,254 @@ pub struct ShardParts {
     pub authorise: Box<dyn Authorise>,
 }
 
+/// Who subscribes to what, and what is retained: the part of a shard that answers "where to".
+#[derive(Debug)]
+struct Index {
+    trie: Trie,
+    cache: TargetCache,
+    retained: Retained,
+}
+
+/// How far `Input::Stop` has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopping {
+    No,
+    /// Own wills are published; others' may still come.
+    Fencing,
+    /// Everybody was told.
+    Told,
+}
+
 /// One core's share of the broker. Lives on its shard's thread; nothing in it is shared.
 #[derive(Debug)]
 pub struct Shard {
-    parts: ShardParts,
+    id: ShardId,
+    shards: u8,
+    local: Local,
+    index: Index,
+    mail: Mailboxes,
+    rng: Rng,
+    authenticate: Box<dyn Authenticate>,
+    authorise: Box<dyn Authorise>,
+    /// SUBSCRIBEs that wait for other shards.
+    barriers: Tickets<Barrier>,
+    /// Questions for retained messages that are out, and whose they are.
+    questions: Tickets<SessionId>,
+    /// Questions of other shards that must wait for mail on its way.
+    deferred_asks: Vec<retained::DeferredAsk>,
+    /// Messages whose acknowledgement waits for other shards or the store.
+    completions: Tickets<Completion>,
+    /// Durable operations that are out, and the completion that waits for each.
+    stored: Tickets<u64>,
+    retained_timer: Option<(Time, TimerId)>,
+    /// Connections that wait for room in a ring.
+    congested: Vec<ConnId>,
+    /// Bit per shard that was given mail since its last doorbell.
+    posted: u64,
+    stopping: Stopping,
+    /// Shards whose last message has come.
+    fences: u64,
+    sys: sys::Sys,
+    scratch: fanout::Scratch,
+    started: Option<Now>,
+    busy_permille: u16,
 }
 
 impl Shard {
     #[must_use]
     pub fn new(parts: ShardParts) -> Self {
-        Self { parts }
+        let ShardParts { id, shards, settings, seed, mailboxes, authenticate, authorise } = parts;
+        let retained = Retained::new(settings.retained_messages_max, settings.retained_bytes_max);
+        Self {
+            id,
+            shards,
+            local: Local {
+                conns: Conns::default(),
+                sessions: Sessions::new(Seeded::new(seed)),
+                messages: Messages::default(),
+                timers: Timers::default(),
+                counters: Counters::default(),
+                pool: Pool::default(),
+                rendered: Rendered::default(),
+                resumable: Vec::new(),
+                stores: Vec::new(),
+                evicted: Vec::new(),
+                settings,
+            },
+            index: Index {
+                trie: Trie::new(seed),
+                cache: TargetCache::new(seed, CACHE_ENTRIES),
+                retained,
+            },
+            mail: mailboxes,
+            rng: Rng::new(seed ^ (u64::from(id.0) + 1).wrapping_mul(0xA076_1D64_78BD_642F)),
+            authenticate,
+            authorise,
+            barriers: Tickets::default(),
+            questions: Tickets::default(),
+            deferred_asks: Vec::new(),
+            completions: Tickets::default(),
+            stored: Tickets::default(),
+            retained_timer: None,
+            congested: Vec::new(),
+            posted: 0,
+            stopping: Stopping::No,
+            fences: 0,
+            sys: sys::Sys::default(),
+            scratch: fanout::Scratch::default(),
+            started: None,
+            busy_permille: 0,
+        }
     }
 
     /// Takes one input; everything it leads to is appended to `out`.
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
-        let _ = (now, input, out, self.parts.id);
+        if self.started.is_none() {
+            self.start(now);
+        }
+        match input {
+            Input::Opened { conn, origin } => self.on_opened(now, conn, origin, out),
+            Input::Received { conn, bytes } => self.on_received(now, conn, bytes, out),
+            Input::Drained { conn } => self.on_drained(now, conn, out),
+            Input::Closed { conn, cause } => self.on_closed(now, conn, cause, out),
+            Input::Authenticated { conn, verdict } => {
+                self.on_authenticated(now, conn, verdict, out);
+            }
+            Input::Mail { from } => self.on_mail(now, from, out),
+            Input::Stored { ticket, outcome } => self.on_stored(ticket, outcome, out),
+            Input::Deadline => self.on_deadline(now, out),
+            Input::Load { busy_permille } => self.busy_permille = busy_permille,
+            Input::Stop => self.on_stop(now, out),
+        }
+        self.evict(now, out);
     }
 
     /// Ends a batch of inputs: mail goes into the rings as far as there is room, connections that
     /// waited go on. Call it after each bounded batch, before the effects are applied.
     pub fn flush(&mut self, now: Now, out: &mut Outbox) {
-        let _ = (now, out, self.parts.id);
+        self.answer_deferred(now);
+        self.flush_mail(out);
+        if !self.congested.is_empty() && !self.is_congested() {
+            for conn in std::mem::take(&mut self.congested) {
+                self.local.unpause(conn, PauseReason::MailboxFull);
+            }
+        }
+        // Those that go on may publish again, so mail is flushed once more. Whoever is paused again
+        // meanwhile, or has only just become ready, waits for the next batch.
+        let resumable = std::mem::take(&mut self.local.resumable);
+        if !resumable.is_empty() {
+            for &conn in &resumable {
+                self.resume_reading(now, conn, out);
+            }
+            if self.local.resumable.is_empty() {
+                self.local.resumable = resumable;
+                self.local.resumable.clear();
+            }
+            self.evict(now, out);
+            self.flush_mail(out);
+        }
+        self.finish_stop(now, out);
     }
 
     /// The bytes to send on `conn`, in exchange for an empty buffer to fill next. From here until
     /// `Input::Drained` the connection counts them against its limit and asks for no other send.
     pub fn take_output(&mut self, conn: ConnId) -> Output {
-        let _ = (conn, self.parts.id);
-        Output::default()
+        let Some(conn) = self.local.conns.get_mut(conn) else { return Output::default() };
+        conn.is_listed = false;
+        let output = std::mem::take(&mut conn.output);
+        conn.sending_bytes = output.len();
+        conn.is_sending = true;
+        self.local.counters.bytes_sent += output.len() as u64;
+        output
     }
 
     /// Gives back a buffer that has been sent, so that its memory serves again.
     pub fn reuse(&mut self, output: Output) {
-        let _ = (output, self.parts.id);
+        self.local.pool.give(output.bytes);
     }
 
     /// When to give `Input::Deadline`, at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let _ = self.parts.id;
-        None
+        self.local.timers.next_deadline()
     }
 
     /// True while there is work that needs no input: mail that did not fit its ring, connections
     /// with bytes left to read. The shell then must not sleep for long.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        let _ = self.parts.id;
-        false
+        !self.local.resumable.is_empty() || self.mail.has_staged() || !self.deferred_asks.is_empty()
     }
 
     /// True if the rings hold mail for this shard; asked right before sleeping.
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        let _ = self.parts.id;
-        false
+        self.mail.has_mail()
+    }
+
+    /// What happened here so far and how much there is.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let local = &self.local;
+        let gauges = Gauges {
+            connections: local.conns.count() as u64,
+            clients_connected: self.sys.clients_connected,
+            sessions: local.sessions.count() as u64,
+            subscriptions: self.index.trie.subscriptions_count() as u64,
+            shared_groups: self.index.trie.group_count() as u64,
+            retained_messages: self.index.retained.messages_count() as u64,
+            retained_bytes: self.index.retained.bytes(),
+            messages_kept: local.messages.count() as u64,
+            messages_kept_bytes: local.messages.bytes() as u64,
+            busy_permille: u64::from(self.busy_permille),
+        };
+        Snapshot { counters: local.counters.clone(), gauges }
+    }
+
+    fn start(&mut self, now: Now) {
+        self.started = Some(now);
+        self.local.timers.set(Timer::Housekeeping, now.time + HOUSEKEEPING);
+        let interval = self.local.settings.sys_interval_s;
+        if interval > 0 {
+            self.local.timers.set(Timer::Sys, now.time);
+        }
+    }
+
+    fn on_deadline(&mut self, now: Now, out: &mut Outbox) {
+        while let Some(timer) = self.local.timers.expired(now.time) {
+            match timer {
+                Timer::Conn { index } => self.on_conn_timer(now, index, out),
+                Timer::SessionExpiry { session } => {
+                    self.on_session_expiry(now, SessionId(session), out);
+                }
+                Timer::WillDelay { session } => self.on_will_delay(now, SessionId(session), out),
+                Timer::Sys => self.on_sys_timer(now, out),
+                Timer::RetainedExpiry => self.on_retained_expiry(now),
+                Timer::Housekeeping => {
+                    self.local.pool.trim();
+                    self.local.messages.trim();
+                    self.local.timers.set(Timer::Housekeeping, now.time + HOUSEKEEPING);
+                }
+            }
+        }
+    }
+
+    fn flush_mail(&mut self, out: &mut Outbox) {
+        if self.posted == 0 && !self.mail.has_staged() {
+            return;
+        }
+        for to in self.mail.others() {
+            if self.mail.flush(to) {
+                out.doorbells.push(to);
+            }
+        }
+        self.posted = 0;
+    }
+
+    fn is_congested(&self) -> bool {
+        self.mail.others().any(|to| self.mail.is_congested(to))
     }
 }
+
+/// How often memory that a burst left behind is given back, by half.
+const HOUSEKEEPING: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,0 +1,95 @@
+//! Topic aliases of one network connection, both directions (MQTT 5.0 section 3.3.2.3.4).
+
+/// What the client's aliases stand for.
+#[derive(Debug, Default)]
+pub struct AliasesIn {
+    topics: Vec<Option<Box<str>>>,
+}
+
+impl AliasesIn {
+    /// Sets alias `alias`, 1 or more and checked against the maximum by the caller.
+    pub fn set(&mut self, alias: u16, topic: &str) {
+        let at = usize::from(alias);
+        if self.topics.len() <= at {
+            self.topics.resize_with(at + 1, || None);
+        }
+        // Clients that alias every message send the same topic again and again.
+        if self.topics[at].as_deref() != Some(topic) {
+            self.topics[at] = Some(topic.into());
+        }
+    }
+
+    #[must_use]
+    pub fn topic(&self, alias: u16) -> Option<&str> {
+        self.topics.get(usize::from(alias))?.as_deref()
+    }
+}
+
+/// Which topics have an alias towards the client. First come, first served: an alias stays with its
+/// topic for the life of the connection.
+#[derive(Debug, Default)]
+pub struct AliasesOut {
+    topics: Vec<Box<str>>,
+}
+
+/// How a topic goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AliasOut {
+    /// No alias is left: the topic goes out in full.
+    None,
+    /// The alias is new: it goes out with the topic.
+    New(u16),
+    /// The client knows it: it goes out alone.
+    Known(u16),
+}
+
+impl AliasesOut {
+    /// What to do about `topic`, with `maximum` aliases in all.
+    #[must_use]
+    pub fn find(&self, topic: &str, maximum: u16) -> AliasOut {
+        // A handful of entries: the bound is the broker's own, so a scan beats a table.
+        for (at, known) in self.topics.iter().zip(1u16..) {
+            if **at == *topic {
+                return AliasOut::Known(known);
+            }
+        }
+        match u16::try_from(self.topics.len() + 1) {
+            Ok(next) if next <= maximum => AliasOut::New(next),
+            _ => AliasOut::None,
+        }
+    }
+
+    /// The packet that announces the alias is on its way.
+    pub fn announce(&mut self, topic: &str) {
+        self.topics.push(topic.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_out_are_announced_once_and_bounded() {
+        let mut out = AliasesOut::default();
+        assert_eq!(out.find("a", 0), AliasOut::None);
+        assert_eq!(out.find("a", 1), AliasOut::New(1));
+        out.announce("a");
+        assert_eq!(out.find("a", 1), AliasOut::Known(1));
+        assert_eq!(out.find("b", 1), AliasOut::None);
+        assert_eq!(out.find("b", 2), AliasOut::New(2));
+    }
+
+    #[test]
+    fn aliases_in_can_be_moved() {
+        let mut aliases = AliasesIn::default();
+        assert_eq!(aliases.topic(3), None);
+        aliases.set(3, "a");
+        aliases.set(1, "b");
+        aliases.set(3, "c");
+        assert_eq!(
+            (aliases.topic(3), aliases.topic(1), aliases.topic(2)),
+            (Some("c"), Some("b"), None)
+        );
+    }
+}

@@ -1,0 +1,380 @@
+//! Messages on their way to one client: the inflight window and the pending queue behind it.
+//!
+//! Belongs to the session and survives its connections. Identifiers are handed out upward, so the
+//! entries in flight stand in the order of their first sending *and*, seen from the oldest, of their
+//! identifiers: an acknowledgement is found by binary search, retransmission is a walk from the front.
+
+use std::collections::VecDeque;
+
+use super::messages::{MessageRef, Messages};
+use crate::ids::{PacketId, QoS, SubscriptionId};
+use crate::topic::GroupId;
+
+/// Subscription identifiers that go with one delivery. Most have none or one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Ids {
+    #[default]
+    None,
+    One(SubscriptionId),
+    Many(Box<[SubscriptionId]>),
+}
+
+impl Ids {
+    #[must_use]
+    pub fn new(ids: &[SubscriptionId]) -> Self {
+        match ids {
+            [] => Self::None,
+            [id] => Self::One(*id),
+            many => Self::Many(many.into()),
+        }
+    }
+
+    #[must_use]
+    pub fn as_slice(&self) -> &[SubscriptionId] {
+        match self {
+            Self::None => &[],
+            Self::One(id) => std::slice::from_ref(id),
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
+/// One delivery to one session: which message, and how.
+#[derive(Debug)]
+pub struct Delivery {
+    pub message: MessageRef,
+    /// The lower of published and granted.
+    pub qos: QoS,
+    /// RETAIN as this subscriber should see it.
+    pub retain: bool,
+    /// The shared subscription it was picked for.
+    pub group: Option<GroupId>,
+    pub ids: Ids,
+}
+
+/// Where an exchange stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// PUBLISH sent; waits for PUBACK (QoS 1) or PUBREC (QoS 2).
+    Published,
+    /// PUBREL sent; waits for PUBCOMP. The message itself is no longer needed.
+    Released,
+}
+
+#[derive(Debug)]
+struct Inflight {
+    id: PacketId,
+    /// `None`: the message is acknowledged (`Released`), or the whole exchange has ended.
+    delivery: Option<Delivery>,
+    stage: Option<Stage>,
+}
+
+/// Outgoing exchanges and the queue of one session.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    inflight: VecDeque<Inflight>,
+    /// Exchanges still open; the rest of `inflight` are places of ended ones behind an open one.
+    open: usize,
+    last_id: Option<PacketId>,
+    /// An identifier had to be skipped because it was still in use: order and identifiers no longer
+    /// agree, so acknowledgements are searched one by one until the window is empty.
+    skipped: bool,
+    /// Exchanges whose PUBLISH is still to be repeated on this connection, when the window allows.
+    resend: VecDeque<PacketId>,
+    queue: VecDeque<Delivery>,
+    queue_bytes: usize,
+}
+
+/// Places of ended exchanges that may stand among the open ones before they are swept out.
+const ENDED_MAX: usize = 64;
+
+impl Outgoing {
+    /// Exchanges that count against the peer's receive maximum.
+    #[must_use]
+    pub fn inflight_count(&self) -> usize {
+        self.open
+    }
+
+    #[must_use]
+    pub fn queue_count(&self) -> usize {
+        self.queue.len()
+    }
+
+    #[must_use]
+    pub fn queue_bytes(&self) -> usize {
+        self.queue_bytes
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open == 0 && self.queue.is_empty()
+    }
+
+    /// True if something could be sent, given room.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        !self.queue.is_empty() || !self.resend.is_empty()
+    }
+
+    /// Opens an exchange (QoS 1 or 2) and gives it an identifier that is not in use.
+    /// Gives the delivery back if all 65,535 are.
+    ///
+    /// # Errors
+    /// The delivery, when no identifier is free.
+    pub fn begin(&mut self, delivery: Delivery) -> Result<PacketId, Delivery> {
+        debug_assert!(delivery.qos != QoS::AtMostOnce);
+        let Some(id) = self.free_id() else { return Err(delivery) };
+        self.last_id = Some(id);
+        self.open += 1;
+        self.inflight.push_back(Inflight {
+            id,
+            delivery: Some(delivery),
+            stage: Some(Stage::Published),
+        });
+        Ok(id)
+    }
+
+    /// Where the exchange `id` stands, and its QoS while its PUBLISH is unacknowledged.
+    #[must_use]
+    pub fn stage(&self, id: PacketId) -> Option<(Stage, Option<QoS>)> {
+        let entry = &self.inflight[self.find(id)?];
+        Some((entry.stage?, entry.delivery.as_ref().map(|delivery| delivery.qos)))
+    }
+
+    /// The delivery of an exchange whose PUBLISH is unacknowledged.
+    #[must_use]
+    pub fn delivery(&self, id: PacketId) -> Option<&Delivery> {
+        self.inflight[self.find(id)?].delivery.as_ref()
+    }
+
+    /// Ends the exchange `id` (PUBACK, PUBCOMP, or PUBREC with an error).
+    pub fn end(&mut self, id: PacketId) -> Option<Delivery> {
+        let at = self.find(id)?;
+        let entry = &mut self.inflight[at];
+        entry.stage.take()?;
+        let delivery = entry.delivery.take();
+        assert!(self.open > 0, "an open exchange is counted");
+        self.open -= 1;
+        if !self.resend.is_empty() {
+            self.resend.retain(|&other| other != id);
+        }
+        self.sweep();
+        delivery
+    }
+
+    /// PUBREC came: the message is the client's now, PUBREL is due. Gives the message back.
+    pub fn release(&mut self, id: PacketId) -> Option<Delivery> {
+        let at = self.find(id)?;
+        let entry = &mut self.inflight[at];
+        entry.stage?;
+        entry.stage = Some(Stage::Released);
+        if !self.resend.is_empty() {
+            self.resend.retain(|&other| other != id);
+        }
+        entry.delivery.take()
+    }
+
+    /// A new connection: every unacknowledged PUBLISH is to be repeated, as the window allows. Answers
+    /// with the exchanges whose PUBREL is to be repeated now, in order.
+    pub fn resume(&mut self) -> Vec<PacketId> {
+        self.resend.clear();
+        let mut pubrels = Vec::new();
+        for entry in &self.inflight {
+            match (entry.stage, &entry.delivery) {
+                (Some(Stage::Published), Some(_)) => self.resend.push_back(entry.id),
+                (Some(Stage::Released), _) => pubrels.push(entry.id),
+                (Some(Stage::Published) | None, _) => {}
+            }
+        }
+        pubrels
+    }
+
+    /// The next PUBLISH to repeat, if the window has room for it.
+    pub fn next_resend(&mut self, window: u16) -> Option<PacketId> {
+        loop {
+            let &id = self.resend.front()?;
+            if self.open - self.resend.len() >= usize::from(window) {
+                return None;
+            }
+            self.resend.pop_front();
+            // It may have been acknowledged already, by a client that counts differently.
+            if self.delivery(id).is_some() {
+                return Some(id);
+            }
+        }
+    }
+
+    /// Appends to the queue. The caller has checked the limits.
+    pub fn enqueue(&mut self, delivery: Delivery, messages: &Messages) {
+        self.queue_bytes += messages.view(&delivery.message).bytes();
+        self.queue.push_back(delivery);
+    }
+
+    #[must_use]
+    pub fn front(&self) -> Option<&Delivery> {
+        self.queue.front()
+    }
+
+    pub fn dequeue(&mut self, messages: &Messages) -> Option<Delivery> {
+        let delivery = self.queue.pop_front()?;
+        self.queue_bytes -= messages.view(&delivery.message).bytes();
+        if self.queue.is_empty() && self.queue.capacity() > 1024 {
+            self.queue = VecDeque::new();
+        }
+        Some(delivery)
+    }
+
+    /// Takes the queued deliveries that `goes` names out of the queue, in order.
+    pub fn remove_queued(
+        &mut self,
+        messages: &Messages,
+        mut goes: impl FnMut(&Delivery) -> bool,
+    ) -> Vec<Delivery> {
+        let (gone, stay): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(|d| goes(d));
+        self.queue = stay.into();
+        self.queue_bytes -=
+            gone.iter().map(|delivery| messages.view(&delivery.message).bytes()).sum::<usize>();
+        gone
+    }
+
+    /// Takes everything: what is in flight with its message still unacknowledged, then the queue.
+    /// The flag says whether a delivery had begun.
+    pub fn take_all(&mut self) -> impl Iterator<Item = (Delivery, bool)> {
+        self.open = 0;
+        self.queue_bytes = 0;
+        self.resend.clear();
+        let inflight = std::mem::take(&mut self.inflight).into_iter();
+        let queue = std::mem::take(&mut self.queue).into_iter();
+        inflight
+            .filter_map(|entry| Some((entry.delivery?, true)))
+            .chain(queue.map(|delivery| (delivery, false)))
+    }
+
+    fn free_id(&mut self) -> Option<PacketId> {
+        if self.open >= usize::from(u16::MAX) {
+            return None;
+        }
+        let mut id = self.last_id.map_or(PacketId::MIN, PacketId::next);
+        // While order and identifiers agree, only the oldest can be in the way.
+        while self.find(id).is_some_and(|at| self.inflight[at].stage.is_some()) {
+            self.skipped = true;
+            id = id.next();
+        }
+        Some(id)
+    }
+
+    fn find(&self, id: PacketId) -> Option<usize> {
+        let front = self.inflight.front()?.id;
+        if self.skipped {
+            return self.inflight.iter().position(|entry| entry.id == id && entry.stage.is_some());
+        }
+        // 0 is no identifier, so distances are taken modulo 65,535.
+        let distance =
+            |id: PacketId| (u32::from(id.value()) + 65_535 - u32::from(front.value())) % 65_535;
+        self.inflight.binary_search_by_key(&distance(id), |entry| distance(entry.id)).ok()
+    }
+
+    fn sweep(&mut self) {
+        while self.inflight.front().is_some_and(|entry| entry.stage.is_none()) {
+            self.inflight.pop_front();
+        }
+        if self.inflight.len() > 2 * self.open + ENDED_MAX {
+            self.compact();
+        }
+        if self.open == 0 {
+            self.skipped = false;
+        }
+    }
+
+    fn compact(&mut self) {
+        self.inflight.retain(|entry| entry.stage.is_some());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::messages::{Message, Payload};
+
+    fn message(messages: &mut Messages, qos: QoS) -> Delivery {
+        let message = messages.keep(&Message {
+            topic: "t",
+            properties: &[],
+            payload: Payload::Inline(b"x"),
+            qos,
+            retain: false,
+            expires: None,
+        });
+        Delivery { message, qos, retain: false, group: None, ids: Ids::None }
+    }
+
+    #[test]
+    fn identifiers_are_never_reused_while_in_flight() {
+        let mut messages = Messages::default();
+        let mut outgoing = Outgoing::default();
+        let mut live: Vec<PacketId> = Vec::new();
+        let mut state = 11u64;
+        for _ in 0..300_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
+            let random = (state >> 33) as usize;
+            if live.len() < 20 && random % 2 == 0 || live.is_empty() {
+                let delivery = message(&mut messages, QoS::AtLeastOnce);
+                let id = outgoing.begin(delivery).expect("few are in flight");
+                assert!(!live.contains(&id), "{id:?} is in flight");
+                live.push(id);
+            } else {
+                // The very first stays unacknowledged for long, so identifiers wrap around it.
+                let at = if live.len() > 1 && random % 50_000 != 0 {
+                    1 + random % (live.len() - 1)
+                } else {
+                    0
+                };
+                let delivery = outgoing.end(live.remove(at)).expect("it is in flight");
+                messages.release(delivery.message);
+            }
+            assert_eq!(outgoing.inflight_count(), live.len());
+        }
+        assert!(outgoing.resume().is_empty());
+        let order: Vec<_> = std::iter::from_fn(|| outgoing.next_resend(u16::MAX)).collect();
+        assert_eq!(order, live);
+        for (delivery, _) in outgoing.take_all().collect::<Vec<_>>() {
+            messages.release(delivery.message);
+        }
+        assert_eq!(messages.count(), 0);
+    }
+
+    #[test]
+    fn all_identifiers_can_be_in_flight_and_acknowledged_in_any_order() {
+        let mut messages = Messages::default();
+        let mut outgoing = Outgoing::default();
+        for _ in 0..65_535 {
+            let delivery = message(&mut messages, QoS::ExactlyOnce);
+            outgoing.begin(delivery).expect("there are 65,535");
+        }
+        let delivery = message(&mut messages, QoS::ExactlyOnce);
+        let refused = outgoing.begin(delivery).expect_err("none is free");
+        messages.release(refused.message);
+        for value in (1..=65_535u16).rev() {
+            let id = PacketId::new(value).expect("not 0");
+            messages.release(outgoing.release(id).expect("published").message);
+            assert_eq!(outgoing.stage(id), Some((Stage::Released, None)));
+            assert!(outgoing.end(id).is_none(), "the message was given back before");
+            assert_eq!(outgoing.stage(id), None);
+        }
+        assert!(outgoing.is_empty());
+        assert_eq!(messages.count(), 0);
+    }
+
+    #[test]
+    fn an_unknown_identifier_changes_nothing() {
+        let mut messages = Messages::default();
+        let mut outgoing = Outgoing::default();
+        assert!(outgoing.end(PacketId::MIN).is_none());
+        let delivery = message(&mut messages, QoS::AtLeastOnce);
+        let id = outgoing.begin(delivery).expect("free");
+        assert!(outgoing.end(id.next()).is_none());
+        assert_eq!(outgoing.inflight_count(), 1);
+        assert!(outgoing.end(id).map(|d| messages.release(d.message)).is_some());
+        assert!(outgoing.end(id).is_none());
+    }
+}

@@ -1,0 +1,465 @@
+//! CONNECT: who is there, where the session lives, and what goes back (MQTT 5.0 sections 3.1 and 3.2).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::auth::{Credentials, Verdict};
+use crate::codec::{self, Connack, Connect, Frame};
+use crate::conn::State;
+use crate::conn::pause::PauseReason;
+use crate::ids::{ConnId, QoS, SessionId, ShardId, Version};
+use crate::limits::{MAIL_INLINE_BYTES_MAX, REMAINING_LENGTH_MAX};
+use crate::mail::Mail;
+use crate::reject::{ReasonCode, Reject};
+use crate::session::messages::Payload;
+use crate::session::{Session, Will};
+use crate::slots::owner_of;
+use crate::time::Now;
+use crate::timers::Timer;
+use crate::topic::{check_name, topic_hash};
+
+use super::Shard;
+use super::effect::{Closing, Outbox, Reading};
+use super::leave::Ending;
+
+/// What CONNECT grants beyond what it asked for.
+struct Granted {
+    session: SessionId,
+    session_present: bool,
+    expiry_s: u32,
+    keep_alive_s: u16,
+}
+
+impl Shard {
+    /// The first packet of a connection. `rest` begins with it and holds everything that was read.
+    /// True if the connection is now connected; false if it moved, waits or ends.
+    pub(super) fn on_first(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        frame: &Frame<'_>,
+        rest: &[u8],
+        out: &mut Outbox,
+    ) -> bool {
+        self.local.counters.packets_received += 1;
+        if frame.first >> 4 != 1 {
+            let reject = Reject::protocol("the first packet of a connection is CONNECT");
+            self.close(now, id, Some(reject), Closing::Finish, out);
+            return false;
+        }
+        let connect = match Connect::decode(frame) {
+            Ok(connect) => connect,
+            Err(reject) => {
+                self.refuse_undecoded(now, id, frame, reject, out);
+                return false;
+            }
+        };
+        if let Some(conn) = self.local.conns.get_mut(id) {
+            conn.version = connect.version;
+            // From here on nothing is sent that is longer than the client takes.
+            conn.packet_bytes_max = connect.packet_bytes_max.unwrap_or(u32::MAX);
+            conn.request_problem_information = connect.request_problem_information;
+        }
+        match self.admit(now, id, &connect, rest, out) {
+            Ok(is_connected) => is_connected,
+            Err(reject) => {
+                self.refuse(now, id, connect.version, reject, out);
+                false
+            }
+        }
+    }
+
+    fn admit(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        connect: &Connect<'_>,
+        rest: &[u8],
+        out: &mut Outbox,
+    ) -> Result<bool, Reject> {
+        let assigned = self.check_client_id(connect)?;
+        let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+        let owner = self.owner_of_client(client_id);
+        if owner != self.id {
+            self.hand_over(id, owner, rest, out);
+            return Ok(false);
+        }
+        self.check_connect(connect)?;
+        if !self.is_authenticated(id, connect, client_id)? {
+            return Ok(false);
+        }
+        if let Some(will) = &connect.will
+            && !self.authorise.may_publish(client_id, will.topic, will.qos, will.retain)
+        {
+            let why = "the client may not publish its will";
+            return Err(Reject { reason: ReasonCode::NotAuthorized, why });
+        }
+        let granted = self.attach(now, id, connect, client_id, out)?;
+        self.welcome(id, connect, assigned.as_deref(), &granted, out);
+        self.resume_session(now, id, &granted, out);
+        Ok(true)
+    }
+
+    /// The identifier to use instead of an empty one.
+    fn check_client_id(&mut self, connect: &Connect<'_>) -> Result<Option<String>, Reject> {
+        let invalid = |why| Err(Reject { reason: ReasonCode::ClientIdentifierNotValid, why });
+        if connect.client_id.len() > usize::from(self.local.settings.client_id_bytes_max) {
+            return invalid("the client identifier is longer than this broker allows");
+        }
+        if !connect.client_id.is_empty() {
+            return Ok(None);
+        }
+        if !self.local.settings.empty_client_id {
+            return invalid("this broker wants a client identifier");
+        }
+        match connect.version {
+            Version::V31 => return invalid("MQTT 3.1 has no empty client identifier"),
+            Version::V311 if !connect.clean_start => {
+                return invalid("a kept session needs a client identifier");
+            }
+            Version::V311 | Version::V5 => {}
+        }
+        // One that hashes to this shard, so that the connection stays; on average one try per shard.
+        loop {
+            let name = format!("muring-{:016x}", self.rng.next_u64());
+            if self.owner_of_client(&name) == self.id && self.local.sessions.find(&name).is_none() {
+                return Ok(Some(name));
+            }
+        }
+    }
+
+    fn check_connect(&self, connect: &Connect<'_>) -> Result<(), Reject> {
+        let settings = &self.local.settings;
+        let reject = |reason, why| Err(Reject { reason, why });
+        if connect.authentication_method.is_some() {
+            let why = "this broker offers no enhanced authentication";
+            return reject(ReasonCode::BadAuthenticationMethod, why);
+        }
+        let Some(will) = &connect.will else { return Ok(()) };
+        check_name(will.topic, settings.topic_levels_max)?;
+        if is_reserved(will.topic) {
+            let why = "topics under $SYS are the broker's own";
+            return reject(ReasonCode::NotAuthorized, why);
+        }
+        if will.qos > settings.maximum_qos {
+            return reject(ReasonCode::QoSNotSupported, "the will's QoS is above the maximum here");
+        }
+        if will.retain && !settings.retain_available {
+            return reject(ReasonCode::RetainNotSupported, "no retained messages here");
+        }
+        Ok(())
+    }
+
+    /// False if the answer comes later.
+    fn is_authenticated(
+        &mut self,
+        id: ConnId,
+        connect: &Connect<'_>,
+        client_id: &str,
+    ) -> Result<bool, Reject> {
+        let Some(conn) = self.local.conns.get_mut(id) else { return Ok(false) };
+        if conn.is_admitted {
+            return Ok(true);
+        }
+        let credentials = Credentials {
+            client_id,
+            user_name: connect.user_name,
+            password: connect.password,
+            peer: conn.origin.peer,
+            listener: conn.origin.listener,
+        };
+        match self.authenticate.check(&credentials) {
+            Verdict::Allow => Ok(true),
+            Verdict::Deny(reason) => Err(Reject { reason, why: "authentication failed" }),
+            Verdict::Later => {
+                conn.state = State::Authenticating;
+                self.local.pause(id, PauseReason::Authenticating);
+                Ok(false)
+            }
+        }
+    }
+
+    pub(super) fn on_authenticated(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        verdict: Verdict,
+        out: &mut Outbox,
+    ) {
+        let Some(conn) = self.local.conns.get_mut(id) else { return };
+        if conn.state != State::Authenticating {
+            return;
+        }
+        let version = conn.version;
+        match verdict {
+            Verdict::Allow => {
+                // Its CONNECT lies first in the backlog and is taken from the beginning.
+                conn.state = State::AwaitConnect;
+                conn.is_admitted = true;
+                self.local.unpause(id, PauseReason::Authenticating);
+            }
+            Verdict::Deny(reason) => {
+                let reject = Reject { reason, why: "authentication failed" };
+                self.refuse(now, id, version, reject, out);
+            }
+            Verdict::Later => {}
+        }
+    }
+
+    /// Gives the connection its session, new or kept; ends an older connection of the same client.
+    fn attach(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        connect: &Connect<'_>,
+        client_id: &str,
+        out: &mut Outbox,
+    ) -> Result<Granted, Reject> {
+        let settings = &self.local.settings;
+        let expiry_s = match connect.version {
+            Version::V5 => connect.session_expiry_s.unwrap_or(0),
+            Version::V31 | Version::V311 if connect.clean_start => 0,
+            Version::V31 | Version::V311 => u32::MAX,
+        }
+        .min(settings.session_expiry_max_s);
+        let keep_alive_s = match (settings.keep_alive_max_s, connect.keep_alive_s) {
+            (0, asked) => asked,
+            (maximum, 0) => maximum,
+            (maximum, asked) => asked.min(maximum),
+        };
+        let mut existing = self.local.sessions.find(client_id);
+        if existing.is_none() && self.local.sessions.count() >= settings.sessions_max as usize {
+            let why = "this shard has as many sessions as it may";
+            return Err(Reject { reason: ReasonCode::QuotaExceeded, why });
+        }
+        if let Some(session) = existing {
+            self.take_over(now, session, connect.clean_start, out);
+            if connect.clean_start {
+                self.end_session(now, session, out);
+            }
+            existing = self.local.sessions.find(client_id);
+        }
+        let session_present = existing.is_some();
+        let session = existing
+            .unwrap_or_else(|| self.local.sessions.insert(new_session(client_id, connect.version)));
+        self.bind(
+            now,
+            id,
+            session,
+            connect,
+            Granted { session, session_present, expiry_s, keep_alive_s },
+        )
+        .ok_or(Reject { reason: ReasonCode::UnspecifiedError, why: "the connection is gone" })
+    }
+
+    fn bind(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session_id: SessionId,
+        connect: &Connect<'_>,
+        granted: Granted,
+    ) -> Option<Granted> {
+        let local = &mut self.local;
+        let session = local.sessions.get_mut(session_id)?;
+        let conn = local.conns.get_mut(id)?;
+        session.conn = Some(id.index);
+        session.version = connect.version;
+        session.expiry_s = granted.expiry_s;
+        session.will = connect.will.as_ref().map(keep_will).map(Box::new);
+        for timer in [session.expiry_timer.take(), session.will_timer.take(), conn.timer.take()] {
+            timer.into_iter().for_each(|timer| local.timers.cancel(timer));
+        }
+        conn.state = State::Connected(session_id);
+        conn.keep_alive_s = granted.keep_alive_s;
+        conn.window = connect.receive_maximum.unwrap_or(u16::MAX).min(local.settings.inflight_max);
+        conn.alias_out_max = connect.topic_alias_max.min(local.settings.topic_alias_out_max);
+        if granted.keep_alive_s > 0 {
+            let deadline = now.time + allowance(granted.keep_alive_s);
+            conn.timer = Some(local.timers.set(Timer::Conn { index: id.index }, deadline));
+        }
+        local.counters.connects_accepted += 1;
+        local.counters.sessions_resumed += u64::from(granted.session_present);
+        self.sys.clients_connected += 1;
+        Some(granted)
+    }
+
+    /// The successful CONNACK: whatever differs from what the client would assume.
+    fn welcome(
+        &mut self,
+        id: ConnId,
+        connect: &Connect<'_>,
+        assigned: Option<&str>,
+        granted: &Granted,
+        out: &mut Outbox,
+    ) {
+        let settings = &self.local.settings;
+        let asked_s = connect.session_expiry_s.unwrap_or(0);
+        let off = |is_available: bool| (!is_available).then_some(false);
+        let connack = Connack {
+            session_present: granted.session_present,
+            session_expiry_s: (granted.expiry_s != asked_s).then_some(granted.expiry_s),
+            receive_maximum: (settings.receive_maximum < u16::MAX)
+                .then_some(settings.receive_maximum),
+            maximum_qos: (settings.maximum_qos < QoS::ExactlyOnce).then_some(settings.maximum_qos),
+            retain_available: off(settings.retain_available),
+            packet_bytes_max: (settings.packet_bytes_max <= REMAINING_LENGTH_MAX)
+                .then_some(settings.packet_bytes_max),
+            assigned_client_id: assigned,
+            topic_alias_max: (settings.topic_alias_max > 0).then_some(settings.topic_alias_max),
+            wildcard_available: off(settings.wildcard_available),
+            subscription_ids_available: off(settings.subscription_ids_available),
+            shared_available: off(settings.shared_available),
+            server_keep_alive_s: (granted.keep_alive_s != connect.keep_alive_s)
+                .then_some(granted.keep_alive_s),
+            ..Connack::default()
+        };
+        let version = connect.version;
+        self.local.send_with(id, out, |buffer| connack.encode(version, buffer));
+        out.reads.push((id, Reading::Stream));
+    }
+
+    /// Sends again what the session still owes, then what has waited.
+    fn resume_session(&mut self, now: Now, id: ConnId, granted: &Granted, out: &mut Outbox) {
+        let session_id = granted.session;
+        self.share_presence(session_id, true);
+        let Some(session) = self.local.sessions.get_mut(session_id) else { return };
+        let version = session.version;
+        let Some(outgoing) = session.outgoing.as_mut() else { return };
+        for packet_id in outgoing.resume() {
+            self.local.send_with(id, out, |buffer| {
+                codec::puback_into(
+                    version,
+                    codec::AckKind::Pubrel,
+                    packet_id,
+                    ReasonCode::Success,
+                    buffer,
+                );
+            });
+        }
+        self.pump(now, session_id, out);
+    }
+
+    /// An older connection of the same client goes first.
+    fn take_over(&mut self, now: Now, session: SessionId, is_clean: bool, out: &mut Outbox) {
+        let Some(index) = self.local.sessions.get(session).and_then(|session| session.conn) else {
+            return;
+        };
+        let Some(id) = self.local.conns.at_mut(index).map(|conn| conn.id) else { return };
+        self.local.counters.sessions_taken_over += 1;
+        let reject = Reject {
+            reason: ReasonCode::SessionTakenOver,
+            why: "another connection came with this client identifier",
+        };
+        let ending = if is_clean { Ending::TakenOverClean } else { Ending::TakenOver };
+        self.disconnect(now, id, reject, ending, out);
+    }
+
+    /// Refuses a CONNECT with a CONNACK, then closes.
+    pub(super) fn refuse(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        version: Version,
+        reject: Reject,
+        out: &mut Outbox,
+    ) {
+        self.local.counters.connects_refused += 1;
+        let Some(conn) = self.local.conns.get(id) else { return };
+        let limit = conn.packet_bytes_max as usize;
+        let mut connack = Connack::refused(reject.reason);
+        connack.reason_string = Some(reject.why);
+        let mut packet = Vec::new();
+        connack.encode(version, &mut packet);
+        if packet.len() > limit {
+            packet.clear();
+            Connack::refused(reject.reason).encode(version, &mut packet);
+        }
+        self.local.send(id, &packet, out);
+        self.close(now, id, Some(reject), Closing::Finish, out);
+    }
+
+    /// A CONNECT that is not understood: 5.0 has a CONNACK for it, 3.1.1 only for a wrong level.
+    fn refuse_undecoded(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        frame: &Frame<'_>,
+        reject: Reject,
+        out: &mut Outbox,
+    ) {
+        let is_level = reject.reason == ReasonCode::UnsupportedProtocolVersion;
+        match codec::refused_version(frame).filter(|version| version.is_v5() || is_level) {
+            Some(version) => self.refuse(now, id, version, reject, out),
+            None => {
+                self.local.counters.connects_refused += 1;
+                self.close(now, id, Some(reject), Closing::Finish, out);
+            }
+        }
+    }
+
+    /// Gives the connection, with all that was read from it, to the shard of its session.
+    fn hand_over(&mut self, id: ConnId, to: ShardId, bytes: &[u8], out: &mut Outbox) {
+        let Some(conn) = self.local.conns.remove(id) else { return };
+        if let Some(timer) = conn.timer {
+            self.local.timers.cancel(timer);
+        }
+        self.local.counters.connections_handed_over += 1;
+        out.closes.push((id, Closing::Release));
+        let origin = conn.origin;
+        if bytes.len() > MAIL_INLINE_BYTES_MAX {
+            let bytes = Bytes::copy_from_slice(bytes);
+            self.post(to, &Mail::HandOver { origin, bytes: Payload::Shared(&bytes) });
+        } else {
+            self.post(to, &Mail::HandOver { origin, bytes: Payload::Inline(bytes) });
+        }
+        self.local.pool.give(conn.backlog.bytes);
+    }
+
+    /// The shard on which a client's session lives.
+    pub(super) fn owner_of_client(&self, client_id: &str) -> ShardId {
+        owner_of(topic_hash(client_id.as_bytes()), self.shards)
+    }
+}
+
+/// Silence after which a client is gone: one and a half times its keep alive.
+pub(super) fn allowance(keep_alive_s: u16) -> Duration {
+    Duration::from_millis(u64::from(keep_alive_s) * 1500)
+}
+
+/// True for topics that only the broker publishes to.
+pub(super) fn is_reserved(topic: &str) -> bool {
+    topic == "$SYS" || topic.starts_with("$SYS/")
+}
+
+fn new_session(client_id: &str, version: Version) -> Session {
+    Session {
+        client_id: client_id.into(),
+        conn: None,
+        version,
+        expiry_s: 0,
+        expiry_timer: None,
+        will_timer: None,
+        will: None,
+        subscriptions: Vec::new(),
+        outgoing: None,
+        inbound: None,
+        subscribing: None,
+        stream: None,
+    }
+}
+
+fn keep_will(will: &codec::Will<'_>) -> Will {
+    let mut properties = Vec::new();
+    will.properties.forward_into(&mut properties);
+    Will {
+        topic: will.topic.into(),
+        properties: properties.into(),
+        payload: Bytes::copy_from_slice(will.payload),
+        qos: will.qos,
+        retain: will.retain,
+        delay_s: will.delay_s,
+        expiry_s: will.properties.message_expiry_s,
+    }
+}

@@ -1,0 +1,287 @@
+//! One message to one session: sent now, queued, or dropped with its cause counted.
+
+use crate::ids::{PacketId, QoS, SessionId};
+use crate::limits::OverflowPolicy;
+use crate::reject::{ReasonCode, Reject};
+use crate::session::messages::Message;
+use crate::session::outgoing::{Delivery, Ids, Outgoing};
+use crate::store::StoreOp;
+use crate::time::Now;
+use crate::topic::GroupId;
+
+use super::effect::Outbox;
+use super::local::{Local, list};
+use super::render::{Fan, How, TooLarge, write_single};
+
+/// What became of one delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivered {
+    /// In the connection's output.
+    Sent,
+    /// In the session's queue.
+    Queued,
+    /// Dropped; the cause is counted.
+    Dropped,
+    /// The queue is full and the publisher is to be told.
+    Refused,
+}
+
+/// Why [`Local::pump`] stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pumped {
+    /// Nothing is left, or the client must first take or acknowledge what it has.
+    Rests,
+    /// The slice of retained messages at hand is used up.
+    WantsSlice,
+}
+
+impl Local {
+    /// Delivers to one session.
+    pub(super) fn deliver(
+        &mut self,
+        now: Now,
+        to: SessionId,
+        how: How<'_>,
+        group: Option<GroupId>,
+        fan: &mut Fan<'_>,
+        out: &mut Outbox,
+    ) -> Delivered {
+        let Some(session) = self.sessions.get_mut(to) else { return Delivered::Dropped };
+        let Some(conn) = session.conn.and_then(|index| self.conns.at_mut(index)) else {
+            return match how.qos {
+                QoS::AtMostOnce => Delivered::Dropped,
+                QoS::AtLeastOnce | QoS::ExactlyOnce => self.enqueue(to, how, group, fan),
+            };
+        };
+        if session.is_holding() {
+            let delivered = self.enqueue(to, how, group, fan);
+            if delivered == Delivered::Queued && fan.message.retain {
+                self.overtake(to, fan.message.topic);
+            }
+            return delivered;
+        }
+        let has_room = conn.out_bytes() < self.settings.out_bytes_max as usize;
+        let packet_id = if how.qos == QoS::AtMostOnce {
+            if !has_room {
+                self.counters.dropped_output_full += 1;
+                return Delivered::Dropped;
+            }
+            None
+        } else {
+            let window = usize::from(conn.window);
+            let outgoing = session.outgoing_mut();
+            if !has_room || outgoing.queue_count() > 0 || outgoing.inflight_count() >= window {
+                return self.enqueue(to, how, group, fan);
+            }
+            let message = fan.keep(&mut self.messages);
+            let ids = Ids::new(how.ids);
+            let delivery = Delivery { message, qos: how.qos, retain: how.retain, group, ids };
+            match outgoing.begin(delivery) {
+                Ok(id) => Some(id),
+                Err(delivery) => {
+                    outgoing.enqueue(delivery, &self.messages);
+                    return Delivered::Queued;
+                }
+            }
+        };
+        let written = self.rendered.write_shared(now, conn, &mut self.pool, fan, how, packet_id);
+        match written {
+            Ok(()) => {
+                list(conn, out);
+                self.counters.messages_sent += 1;
+                Delivered::Sent
+            }
+            Err(TooLarge) => {
+                self.drop_too_large(to, packet_id);
+                Delivered::Dropped
+            }
+        }
+    }
+
+    fn overtake(&mut self, session: SessionId, topic: &str) {
+        let session = self.sessions.get_mut(session);
+        if let Some(stream) = session.and_then(|session| session.stream.as_mut()) {
+            stream.overtake(topic);
+        }
+    }
+
+    /// A message too long for its client counts as delivered (MQTT 5.0 section 3.1.2.11.4).
+    fn drop_too_large(&mut self, to: SessionId, packet_id: Option<PacketId>) {
+        self.counters.dropped_too_large += 1;
+        if let (Some(id), Some(session)) = (packet_id, self.sessions.get_mut(to))
+            && let Some(delivery) = session.outgoing_mut().end(id)
+        {
+            self.messages.release(delivery.message);
+        }
+    }
+
+    fn enqueue(
+        &mut self,
+        to: SessionId,
+        how: How<'_>,
+        group: Option<GroupId>,
+        fan: &mut Fan<'_>,
+    ) -> Delivered {
+        let Some(session) = self.sessions.get_mut(to) else { return Delivered::Dropped };
+        let conn = session.conn;
+        let outgoing = session.outgoing.get_or_insert_default();
+        let bytes = fan.message.bytes();
+        let (messages_max, bytes_max) =
+            (self.settings.queue_messages_max as usize, self.settings.queue_bytes_max);
+        let is_over = |outgoing: &Outgoing| {
+            outgoing.queue_count() >= messages_max
+                || outgoing.queue_count() > 0 && (outgoing.queue_bytes() + bytes) as u64 > bytes_max
+        };
+        if is_over(outgoing) {
+            let policy = match how.qos {
+                QoS::AtMostOnce => OverflowPolicy::DropNewest,
+                QoS::AtLeastOnce | QoS::ExactlyOnce => self.settings.overflow,
+            };
+            match policy {
+                OverflowPolicy::DropOldest => {
+                    while is_over(outgoing)
+                        && let Some(oldest) = outgoing.dequeue(&self.messages)
+                    {
+                        self.messages.release(oldest.message);
+                        self.counters.dropped_queue_oldest += 1;
+                    }
+                    if is_over(outgoing) {
+                        self.counters.dropped_queue_newest += 1;
+                        return Delivered::Dropped;
+                    }
+                }
+                OverflowPolicy::DropNewest => {
+                    self.counters.dropped_queue_newest += 1;
+                    return Delivered::Dropped;
+                }
+                OverflowPolicy::Refuse => {
+                    self.counters.refused_queue_full += 1;
+                    return Delivered::Refused;
+                }
+                OverflowPolicy::Disconnect => {
+                    self.counters.dropped_queue_newest += 1;
+                    self.evict(conn);
+                    return Delivered::Dropped;
+                }
+            }
+        }
+        if self.settings.is_durable && how.qos != QoS::AtMostOnce && session.expiry_s > 0 {
+            let client_id = session.client_id.as_bytes().to_vec();
+            let record = crate::mail::message_record(&fan.message);
+            self.stores.push(StoreOp::Enqueue { client_id, record });
+        }
+        let message = fan.keep(&mut self.messages);
+        let ids = Ids::new(how.ids);
+        outgoing.enqueue(
+            Delivery { message, qos: how.qos, retain: how.retain, group, ids },
+            &self.messages,
+        );
+        Delivered::Queued
+    }
+
+    fn evict(&mut self, conn: Option<u32>) {
+        let Some(conn) = conn.and_then(|index| self.conns.at_mut(index)) else { return };
+        let id = conn.id;
+        if self.evicted.iter().all(|&(other, _)| other != id) {
+            let reject = Reject {
+                reason: ReasonCode::QuotaExceeded,
+                why: "the queue of this session is full: read and acknowledge faster",
+            };
+            self.evicted.push((id, reject));
+        }
+    }
+
+    /// Sends what waits, as far as the client's window and its output allow.
+    pub(super) fn pump(&mut self, now: Now, of: SessionId, out: &mut Outbox) -> Pumped {
+        loop {
+            let Some(session) = self.sessions.get_mut(of) else { return Pumped::Rests };
+            let Some(conn) = session.conn.and_then(|index| self.conns.at_mut(index)) else {
+                return Pumped::Rests;
+            };
+            if session.subscribing.is_some()
+                || conn.out_bytes() >= self.settings.out_bytes_max as usize
+            {
+                return Pumped::Rests;
+            }
+            let outgoing = session.outgoing.get_or_insert_default();
+            if let Some(id) = outgoing.next_resend(conn.window) {
+                self.send_again(now, of, id, true, out);
+                continue;
+            }
+            let next = match session.stream.as_ref() {
+                Some(stream) if stream.slice.is_empty() => return Pumped::WantsSlice,
+                Some(stream) => stream.slice.front(),
+                None => outgoing.front(),
+            };
+            let Some(next) = next else { return Pumped::Rests };
+            if next.qos != QoS::AtMostOnce && outgoing.inflight_count() >= usize::from(conn.window)
+            {
+                return Pumped::Rests;
+            }
+            let delivery = match session.stream.as_mut() {
+                Some(stream) => stream.slice.pop_front(),
+                None => outgoing.dequeue(&self.messages),
+            };
+            if let Some(delivery) = delivery {
+                self.send_delivery(now, of, delivery, out);
+            }
+        }
+    }
+
+    /// Sends one delivery that waited.
+    fn send_delivery(&mut self, now: Now, to: SessionId, delivery: Delivery, out: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(to) else {
+            return self.messages.release(delivery.message);
+        };
+        let conn = session.conn.and_then(|index| self.conns.at_mut(index));
+        let message = self.messages.view(&delivery.message);
+        let Some(conn) = conn.filter(|_| !is_expired(now, &message)) else {
+            self.counters.dropped_expired += 1;
+            return self.messages.release(delivery.message);
+        };
+        let how = How { qos: delivery.qos, retain: delivery.retain, ids: delivery.ids.as_slice() };
+        if delivery.qos == QoS::AtMostOnce {
+            match write_single(now, conn, &mut self.pool, &message, how, None, false) {
+                Ok(()) => self.counters.messages_sent += 1,
+                Err(TooLarge) => self.counters.dropped_too_large += 1,
+            }
+            list(conn, out);
+            return self.messages.release(delivery.message);
+        }
+        // The identifier is known only once the exchange has begun, and then the delivery is inside it.
+        let outgoing = session.outgoing.get_or_insert_default();
+        match outgoing.begin(delivery) {
+            Ok(id) => self.send_again(now, to, id, false, out),
+            Err(delivery) => outgoing.enqueue(delivery, &self.messages),
+        }
+    }
+
+    /// Sends the PUBLISH of an exchange that has begun.
+    pub(super) fn send_again(
+        &mut self,
+        now: Now,
+        to: SessionId,
+        id: PacketId,
+        is_repeated: bool,
+        out: &mut Outbox,
+    ) {
+        let Some(session) = self.sessions.get_mut(to) else { return };
+        let Some(conn) = session.conn.and_then(|index| self.conns.at_mut(index)) else { return };
+        let Some(delivery) = session.outgoing.as_ref().and_then(|o| o.delivery(id)) else { return };
+        let message = self.messages.view(&delivery.message);
+        let how = How { qos: delivery.qos, retain: delivery.retain, ids: delivery.ids.as_slice() };
+        match write_single(now, conn, &mut self.pool, &message, how, Some(id), is_repeated) {
+            Ok(()) => {
+                self.counters.messages_sent += 1;
+                self.counters.messages_resent += u64::from(is_repeated);
+                list(conn, out);
+            }
+            Err(TooLarge) => self.drop_too_large(to, Some(id)),
+        }
+    }
+}
+
+/// True if a message's time is over before its delivery begins (MQTT 5.0 section 3.3.2.3.3).
+pub(super) fn is_expired(now: Now, message: &Message<'_>) -> bool {
+    message.expires.is_some_and(|expires| expires <= now.time)
+}

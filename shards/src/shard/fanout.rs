@@ -1,0 +1,344 @@
+//! Where a message goes: to sessions of this shard, and as one mail to each other shard that has
+//! somebody for it (ARCHITECTURE: the way of a PUBLISH).
+
+use crate::ids::{SessionId, ShardId, StoreTicket, SubscriptionId};
+use crate::limits::ShareStrategy;
+use crate::mail::{Mail, PublishMail};
+use crate::reject::ReasonCode;
+use crate::session::messages::{Message, Payload};
+use crate::session::outgoing::Delivery;
+use crate::slots::owner_of;
+use crate::time::Now;
+use crate::topic::{GroupId, NoLocal, topic_hash};
+
+use super::Shard;
+use super::deliver::Delivered;
+use super::effect::Outbox;
+use super::publish::{Completion, Whose};
+use super::render::{Fan, How};
+
+/// Where a message comes from.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// The publisher's session, if it lives here: for no-local.
+    pub(super) session: Option<SessionId>,
+    /// Hash of the publisher's client identifier.
+    pub(super) publisher: u64,
+    /// Who waits for the outcome, on the publisher's shard.
+    pub(super) completion: Option<u64>,
+}
+
+/// Buffers that are used again and again.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) topic: String,
+    pub(super) properties: Vec<u8>,
+    pub(super) packet: Vec<u8>,
+    ids: Vec<SubscriptionId>,
+    /// Shared groups that another shard was picked for, by shard: its numbers, 8 bytes each.
+    groups: Vec<Vec<u8>>,
+    /// Bit per shard that has some in `groups`.
+    picked: u64,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outcome {
+    /// Somebody, somewhere, has a matching subscription.
+    pub(super) is_matched: bool,
+    /// A queue was full and the publisher is to be told.
+    pub(super) is_refused: bool,
+    /// A ring that it went into is full: the publisher should pause.
+    pub(super) is_congested: bool,
+}
+
+impl Outcome {
+    pub(super) fn reason(self) -> ReasonCode {
+        match self {
+            Self { is_refused: true, .. } => ReasonCode::QuotaExceeded,
+            Self { is_matched: true, .. } => ReasonCode::Success,
+            Self { .. } => ReasonCode::NoMatchingSubscribers,
+        }
+    }
+}
+
+impl Shard {
+    /// Routes a message that came from a client of this shard, a will, or the broker itself.
+    pub(super) fn fan_out(
+        &mut self,
+        now: Now,
+        source: &Source,
+        message: Message<'_>,
+        out: &mut Outbox,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        let retained_owner =
+            message.retain.then(|| owner_of(topic_hash(message.topic.as_bytes()), self.shards));
+        if retained_owner == Some(self.id) && !self.keep_retained(now, &message) {
+            outcome.is_refused = true;
+        }
+        let mut fan = Fan::new(message, &mut self.local.rendered);
+        let found = self.index.cache.lookup(&self.index.trie, message.topic);
+        let remote = self.index.cache.at(found).remote;
+        let group_count = self.index.cache.at(found).groups.len();
+        outcome.is_matched = !self.index.cache.at(found).is_empty();
+        self.deliver_here(now, source, &mut fan, found, &mut outcome, out);
+        for at in 0..group_count {
+            let Some(&group) = self.index.cache.at(found).groups.get(at) else { break };
+            self.pick(now, group, source, &mut fan, &mut outcome, out);
+        }
+        fan.end(&mut self.local.messages);
+        let owner = retained_owner.filter(|&owner| owner != self.id);
+        let targets = remote | self.scratch.picked | owner.map_or(0, |owner| 1 << owner.0);
+        if targets != 0 {
+            self.post_publish(source, &message, targets, remote, owner, &mut outcome);
+        }
+        self.store(source, out);
+        if !outcome.is_matched {
+            self.local.counters.messages_unmatched += 1;
+        }
+        outcome
+    }
+
+    /// Hands what was queued for sessions that outlive their connections to the store; the message is
+    /// accepted when that is done.
+    fn store(&mut self, source: &Source, out: &mut Outbox) {
+        for op in self.local.stores.drain(..) {
+            let completion = source.completion.unwrap_or(0);
+            if let Some(completion) = self.completions.get_mut(completion) {
+                completion.waiting += 1;
+            }
+            out.stores.push((StoreTicket(self.stored.insert(completion)), op));
+        }
+    }
+
+    /// One mail to each shard in `targets`.
+    fn post_publish(
+        &mut self,
+        source: &Source,
+        message: &Message<'_>,
+        targets: u64,
+        subscribers: u64,
+        owner: Option<ShardId>,
+        outcome: &mut Outcome,
+    ) {
+        let mut groups = std::mem::take(&mut self.scratch.groups);
+        let picked = std::mem::take(&mut self.scratch.picked);
+        let mut left = targets;
+        while left != 0 {
+            let to = ShardId(u8::try_from(left.trailing_zeros()).unwrap_or(0));
+            left &= left - 1;
+            let is_in = |set: u64| set & (1 << to.0) != 0;
+            if let Some(completion) = source.completion
+                && let Some(completion) = self.completions.get_mut(completion)
+            {
+                completion.waiting += 1;
+            }
+            let mail = Mail::Publish(PublishMail {
+                message: *message,
+                is_for_subscribers: is_in(subscribers),
+                is_for_retained: owner == Some(to),
+                completion: source.completion,
+                publisher: source.publisher,
+                groups: if is_in(picked) { &groups[to.index()] } else { &[] },
+            });
+            self.post(to, &mail);
+            outcome.is_congested |= self.mail.is_congested(to);
+            if is_in(picked) {
+                groups[to.index()].clear();
+            }
+        }
+        self.scratch.groups = groups;
+    }
+
+    /// A message from another shard, for this one's part of its targets.
+    pub(super) fn fan_in(
+        &mut self,
+        now: Now,
+        from: ShardId,
+        publish: &PublishMail<'_>,
+        out: &mut Outbox,
+    ) {
+        let completion = publish.completion.map(|completion| {
+            let whose = Whose::Shard(from, completion);
+            self.completions.insert(Completion { whose, waiting: 1, reason: ReasonCode::Success })
+        });
+        let source = Source { session: None, publisher: publish.publisher, completion };
+        let mut outcome = Outcome { is_matched: true, ..Outcome::default() };
+        if publish.is_for_retained && !self.keep_retained(now, &publish.message) {
+            outcome.is_refused = true;
+        }
+        let mut fan = Fan::new(publish.message, &mut self.local.rendered);
+        if publish.is_for_subscribers {
+            let found = self.index.cache.lookup(&self.index.trie, publish.message.topic);
+            self.deliver_here(now, &source, &mut fan, found, &mut outcome, out);
+        }
+        for bits in crate::mail::u64s(publish.groups) {
+            let group = GroupId::from_bits(bits);
+            self.deliver_to_member(now, group, &source, &mut fan, &mut outcome, out);
+        }
+        fan.end(&mut self.local.messages);
+        self.store(&source, out);
+        if let Some(completion) = completion {
+            self.complete(completion, outcome.reason(), out);
+        }
+    }
+
+    /// To this shard's own ordinary subscribers.
+    fn deliver_here(
+        &mut self,
+        now: Now,
+        source: &Source,
+        fan: &mut Fan<'_>,
+        found: crate::topic::Found,
+        outcome: &mut Outcome,
+        out: &mut Outbox,
+    ) {
+        let message = fan.message;
+        let mut own = None;
+        let targets = self.index.cache.at(found);
+        for target in &targets.targets {
+            if target.no_local != NoLocal::None && source.session == Some(target.session) {
+                own = Some(*target);
+                continue;
+            }
+            let how = How {
+                qos: target.qos.min(message.qos),
+                retain: target.retain_as_published && message.retain,
+                ids: targets.ids(target),
+            };
+            let delivered = self.local.deliver(now, target.session, how, None, fan, out);
+            outcome.is_refused |= delivered == Delivered::Refused;
+        }
+        let Some(own) = own.filter(|own| own.no_local == NoLocal::Some) else { return };
+        let mut ids = std::mem::take(&mut self.scratch.ids);
+        let index = &mut self.index;
+        let target =
+            index.cache.target_of_publisher(&index.trie, message.topic, own.session, &mut ids);
+        if let Some(target) = target {
+            let how = How {
+                qos: target.qos.min(message.qos),
+                retain: target.retain_as_published && message.retain,
+                ids: &ids,
+            };
+            let delivered = self.local.deliver(now, own.session, how, None, fan, out);
+            outcome.is_refused |= delivered == Delivered::Refused;
+        }
+        self.scratch.ids = ids;
+    }
+
+    /// Chooses the shard whose member gets the message of a shared subscription.
+    fn pick(
+        &mut self,
+        now: Now,
+        group: GroupId,
+        source: &Source,
+        fan: &mut Fan<'_>,
+        outcome: &mut Outcome,
+        out: &mut Outbox,
+    ) {
+        let random = self.random_for_share();
+        let (own, strategy) = (self.id, self.local.settings.share_strategy);
+        let topic = topic_hash(fan.message.topic.as_bytes());
+        let Some(found) = self.index.trie.group_mut(group) else { return };
+        let picked = found.pick_shard(own, strategy, source.publisher, topic, random);
+        let Some((shard, group)) = picked else { return };
+        if shard == own {
+            self.deliver_to_member(now, group, source, fan, outcome, out);
+            return;
+        }
+        let scratch = &mut self.scratch;
+        if scratch.groups.len() <= shard.index() {
+            scratch.groups.resize_with(shard.index() + 1, Vec::new);
+        }
+        scratch.groups[shard.index()].extend_from_slice(&group.to_bits().to_le_bytes());
+        scratch.picked |= 1 << shard.0;
+    }
+
+    /// To one of this shard's members of a shared subscription.
+    fn deliver_to_member(
+        &mut self,
+        now: Now,
+        group: GroupId,
+        source: &Source,
+        fan: &mut Fan<'_>,
+        outcome: &mut Outcome,
+        out: &mut Outbox,
+    ) {
+        let random = self.random_for_share();
+        let strategy = self.local.settings.share_strategy;
+        let message = fan.message;
+        let topic = topic_hash(message.topic.as_bytes());
+        let (trie, sessions) = (&mut self.index.trie, &self.local.sessions);
+        let inflight = |session| {
+            let outgoing = sessions.get(session).and_then(|session| session.outgoing.as_ref());
+            outgoing.map_or(0, |outgoing| {
+                u32::try_from(outgoing.inflight_count() + outgoing.queue_count())
+                    .unwrap_or(u32::MAX)
+            })
+        };
+        let Some(found) = trie.group_mut(group) else {
+            // The last member left while the message was on its way.
+            self.local.counters.messages_unmatched += 1;
+            return;
+        };
+        let picked = found.pick_member(strategy, source.publisher, topic, random, inflight);
+        let Some(member) = picked.copied() else {
+            self.local.counters.messages_unmatched += 1;
+            return;
+        };
+        let how = How {
+            qos: member.options.qos().min(message.qos),
+            retain: member.options.retain_as_published() && message.retain,
+            ids: member.id.as_slice(),
+        };
+        let delivered = self.local.deliver(now, member.session, how, Some(group), fan, out);
+        outcome.is_refused |= delivered == Delivered::Refused;
+    }
+
+    /// A delivery of a shared subscription whose member is gone goes to another one.
+    pub(super) fn redeliver(
+        &mut self,
+        now: Now,
+        group: GroupId,
+        delivery: Delivery,
+        out: &mut Outbox,
+    ) {
+        let local = &mut self.local;
+        let message = local.messages.view(&delivery.message);
+        // The kept message cannot be lent out while others may be kept: this path is rare.
+        let (topic, properties) = (message.topic.to_owned(), message.properties.to_vec());
+        let payload = bytes::Bytes::copy_from_slice(message.payload.bytes());
+        let copy = Message {
+            topic: &topic,
+            properties: &properties,
+            payload: match message.payload {
+                Payload::Inline(_) => Payload::Inline(&payload),
+                Payload::Shared(_) => Payload::Shared(&payload),
+            },
+            ..message
+        };
+        local.messages.release(delivery.message);
+        local.counters.share_redelivered += 1;
+        let source = Source { session: None, publisher: 0, completion: None };
+        let mut fan = Fan::new(copy, &mut local.rendered);
+        let mut outcome = Outcome::default();
+        self.pick(now, group, &source, &mut fan, &mut outcome, out);
+        fan.end(&mut self.local.messages);
+        let picked = self.scratch.picked;
+        if picked != 0 {
+            self.post_publish(&source, &copy, picked, 0, None, &mut outcome);
+        }
+    }
+
+    fn random_for_share(&mut self) -> u64 {
+        match self.local.settings.share_strategy {
+            ShareStrategy::Random => self.rng.next_u64(),
+            ShareStrategy::RoundRobin
+            | ShareStrategy::Sticky
+            | ShareStrategy::HashClient
+            | ShareStrategy::HashTopic
+            | ShareStrategy::LeastInflight => 0,
+        }
+    }
+}

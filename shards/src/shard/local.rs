@@ -1,0 +1,111 @@
+//! What a shard needs to deliver to its own clients: connections, sessions, kept messages, buffers.
+//! Apart from the index and the mail, so that an answer of the index can be walked while it delivers.
+
+use crate::conn::pause::PauseReason;
+use crate::conn::{self, Conn, Conns, Pool, State};
+use crate::counters::Counters;
+use crate::ids::ConnId;
+use crate::limits::Settings;
+use crate::reject::Reject;
+use crate::session::Sessions;
+use crate::session::messages::Messages;
+use crate::store::StoreOp;
+use crate::timers::Timers;
+
+use super::effect::{Outbox, Reading};
+use super::render::Rendered;
+
+/// Backlog of a paused connection above which the shell is told to stop receiving. Short pauses, such
+/// as that of a SUBSCRIBE on its way, then cost no system call.
+const BACKLOG_BYTES_PAUSE: usize = 16 * 1024;
+
+/// The part of a shard that faces its own clients.
+#[derive(Debug)]
+pub(super) struct Local {
+    pub(super) settings: Settings,
+    pub(super) conns: Conns,
+    pub(super) sessions: Sessions,
+    pub(super) messages: Messages,
+    pub(super) timers: Timers,
+    pub(super) counters: Counters,
+    pub(super) pool: Pool,
+    pub(super) rendered: Rendered,
+    /// Connections that no reason holds any longer; they go on at the end of the batch.
+    pub(super) resumable: Vec<ConnId>,
+    /// What has to be made durable before the message at hand is accepted.
+    pub(super) stores: Vec<StoreOp>,
+    /// Connections to be ended because their client is too slow; done when the delivery is.
+    pub(super) evicted: Vec<(ConnId, Reject)>,
+}
+
+impl Local {
+    /// Sends bytes that are not a PUBLISH.
+    pub(super) fn send(&mut self, id: ConnId, bytes: &[u8], out: &mut Outbox) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn::append(&mut conn.output, &mut self.pool, bytes);
+        list(conn, out);
+    }
+
+    /// Sends what `write` appends.
+    pub(super) fn send_with(
+        &mut self,
+        id: ConnId,
+        out: &mut Outbox,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.output.bytes.capacity() == 0 {
+            conn.output.bytes = self.pool.take();
+        }
+        write(&mut conn.output.bytes);
+        list(conn, out);
+    }
+
+    /// Works on nothing more of this connection until the reason is gone.
+    pub(super) fn pause(&mut self, id: ConnId, reason: PauseReason) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.pauses.add(reason)
+        {
+            self.counters.count_pause(reason);
+        }
+    }
+
+    pub(super) fn unpause(&mut self, id: ConnId, reason: PauseReason) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.pauses.remove(reason)
+            && !conn.pauses.any()
+        {
+            self.resumable.push(id);
+        }
+    }
+
+    /// Keeps bytes for later; tells the shell to stop receiving if they grow while nobody may work on
+    /// them.
+    pub(super) fn stash(&mut self, id: ConnId, bytes: &[u8], out: &mut Outbox) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if bytes.is_empty() || conn.state == State::Closing {
+            return;
+        }
+        if conn.backlog.is_empty() {
+            self.pool.give(std::mem::take(&mut conn.backlog.bytes));
+            conn.backlog.start = 0;
+            conn.backlog.bytes = self.pool.take();
+        }
+        conn.backlog.bytes.extend_from_slice(bytes);
+        if conn.pauses.any()
+            && !conn.is_read_paused
+            && conn.backlog.rest().len() > BACKLOG_BYTES_PAUSE
+        {
+            conn.is_read_paused = true;
+            out.reads.push((id, Reading::Pause));
+        }
+    }
+}
+
+/// Notes that a connection has something to send, once.
+pub(super) fn list(conn: &mut Conn, out: &mut Outbox) {
+    if !conn.is_sending && !conn.is_listed {
+        conn.is_listed = true;
+        out.sends.push(conn.id);
+    }
+}

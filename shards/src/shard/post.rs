@@ -1,0 +1,71 @@
+//! Mail from other shards, and mail to them.
+
+use bytes::Bytes;
+
+use crate::ids::ShardId;
+use crate::mail::Mail;
+use crate::reject::ReasonCode;
+use crate::time::Now;
+
+use super::Shard;
+use super::effect::{Adopt, Outbox};
+
+impl Shard {
+    /// Posts one record; it leaves with the next flush.
+    pub(super) fn post(&mut self, to: ShardId, mail: &Mail<'_>) {
+        self.mail.post(to, mail.parcel(), |out| mail.write(out));
+        self.posted |= 1 << to.0;
+        self.local.counters.mail_posted += 1;
+    }
+
+    /// Works on a bounded batch of what has come from one shard.
+    pub(super) fn on_mail(&mut self, now: Now, from: ShardId, out: &mut Outbox) {
+        let Some(mut batch) = self.mail.drain(from) else { return };
+        while let Some(record) = batch.next_record() {
+            let mut parcel: Option<Bytes> = None;
+            let own = &mut self.mail;
+            match Mail::read(record, &mut parcel, || own.take_parcel(from)) {
+                Some(mail) => {
+                    self.local.counters.mail_handled += 1;
+                    self.on_record(now, from, mail, out);
+                }
+                None => {
+                    debug_assert!(false, "mail that cannot be read: {record:?}");
+                    self.local.counters.mail_unreadable += 1;
+                }
+            }
+        }
+        self.mail.finish(batch);
+    }
+
+    fn on_record(&mut self, now: Now, from: ShardId, mail: Mail<'_>, out: &mut Outbox) {
+        match mail {
+            Mail::Publish(publish) => self.fan_in(now, from, &publish, out),
+            Mail::Outcome { completion, reason } => {
+                let reason = ReasonCode::from_byte(reason).unwrap_or(ReasonCode::UnspecifiedError);
+                self.complete(completion, reason, out);
+            }
+            Mail::Interest { filter, is_added } => self.on_interest(from, filter, is_added),
+            Mail::Share { filter, name, group, online, total } => {
+                self.on_share(from, (filter, name), group, (online, total));
+            }
+            Mail::Barrier { barrier } => self.on_barrier(from, barrier),
+            Mail::Passed { barrier, posted } => self.on_passed(now, from, barrier, posted, out),
+            Mail::RetainedAsk { question, filter, cursor, barrier } => {
+                self.on_retained_ask(now, from, question, (filter, cursor), barrier);
+            }
+            Mail::RetainedItem { question, message } => {
+                self.on_retained_item(now, question, &message);
+            }
+            Mail::RetainedEnd { question, cursor } => {
+                self.on_retained_end(now, question, cursor, out);
+            }
+            Mail::HandOver { origin, bytes } => {
+                self.local.counters.connections_adopted += 1;
+                out.adopts.push(Adopt { origin, bytes: bytes.bytes().to_vec() });
+            }
+            Mail::Counters { values } => self.on_counters(from, values),
+            Mail::StopFence => self.fences |= 1 << from.0,
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! PUBLISH from a client: checks, aliases, QoS 1 and 2, and the acknowledgement once the message is
+//! accepted everywhere (MQTT 5.0 sections 3.3 and 4.3).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::codec::{self, AckKind, Publish};
+use crate::conn::PendingAck;
+use crate::conn::pause::PauseReason;
+use crate::ids::{ConnId, PacketId, QoS, SessionId, ShardId, StoreTicket};
+use crate::limits::{OverflowPolicy, SPLICE_BYTES_MIN};
+use crate::mail::Mail;
+use crate::reject::{ReasonCode, Reject};
+use crate::session::messages::{Message, Payload};
+use crate::store::StoreOutcome;
+use crate::time::Now;
+use crate::topic::{levels, topic_hash};
+
+use super::Shard;
+use super::connect::is_reserved;
+use super::effect::Outbox;
+use super::fanout::Source;
+
+/// A message whose outcome somebody waits for.
+#[derive(Debug)]
+pub(super) struct Completion {
+    pub(super) whose: Whose,
+    /// Answers still to come, one for this shard's own part included.
+    pub(super) waiting: u32,
+    /// The worst so far.
+    pub(super) reason: ReasonCode,
+}
+
+/// Who waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whose {
+    /// The acknowledgement that a connection of this shard is owed.
+    Conn(ConnId),
+    /// The publisher's shard, under its own number.
+    Shard(ShardId, u64),
+}
+
+impl Shard {
+    pub(super) fn on_publish(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session: SessionId,
+        publish: &Publish<'_>,
+        whole: Option<&Bytes>,
+        out: &mut Outbox,
+    ) -> Result<(), Reject> {
+        self.local.counters.messages_received += 1;
+        self.check_publish(publish)?;
+        let Some(alias) = publish.properties.topic_alias else {
+            return self.accept(now, id, session, publish, publish.topic, whole, out);
+        };
+        if alias > self.local.settings.topic_alias_max {
+            let why = "a topic alias above the maximum that CONNACK gave";
+            return Err(Reject { reason: ReasonCode::TopicAliasInvalid, why });
+        }
+        let Some(conn) = self.local.conns.get_mut(id) else { return Ok(()) };
+        let aliases = &mut conn.extras_mut().aliases_in;
+        if !publish.topic.is_empty() {
+            aliases.set(alias, publish.topic);
+            return self.accept(now, id, session, publish, publish.topic, whole, out);
+        }
+        let Some(topic) = aliases.topic(alias) else {
+            return Err(Reject::protocol("a topic alias that was never given a topic"));
+        };
+        let mut name = std::mem::take(&mut self.scratch.topic);
+        name.clear();
+        name.push_str(topic);
+        let accepted = self.accept(now, id, session, publish, &name, whole, out);
+        self.scratch.topic = name;
+        accepted
+    }
+
+    fn check_publish(&self, publish: &Publish<'_>) -> Result<(), Reject> {
+        let settings = &self.local.settings;
+        if publish.qos > settings.maximum_qos {
+            let why = "a QoS above the maximum that CONNACK gave";
+            return Err(Reject { reason: ReasonCode::QoSNotSupported, why });
+        }
+        if publish.retain && !settings.retain_available {
+            let why = "RETAIN, but CONNACK said that it is not available";
+            return Err(Reject { reason: ReasonCode::RetainNotSupported, why });
+        }
+        if publish.properties.has_subscription_ids() {
+            return Err(Reject::protocol("a subscription identifier in a client's PUBLISH"));
+        }
+        let levels_max = usize::from(settings.topic_levels_max);
+        // The codec has checked the characters; a topic has more levels than bytes in no case.
+        if publish.topic.len() >= levels_max && levels(publish.topic).count() > levels_max {
+            let why = "the topic has more levels than this broker allows";
+            return Err(Reject { reason: ReasonCode::TopicNameInvalid, why });
+        }
+        Ok(())
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the packet, its resolved topic, and whose it is"
+    )]
+    fn accept(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session: SessionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        whole: Option<&Bytes>,
+        out: &mut Outbox,
+    ) -> Result<(), Reject> {
+        if let Some(packet_id) = publish.packet_id
+            && !self.is_new(id, session, publish.qos, packet_id, out)?
+        {
+            return Ok(());
+        }
+        if !self.is_allowed(session, topic, publish) {
+            self.local.counters.denied_publish += 1;
+            let reason = ReasonCode::NotAuthorized;
+            self.acknowledge(id, session, publish.qos, publish.packet_id, reason, out);
+            return Ok(());
+        }
+        let completion = self.begin_completion(id, publish);
+        let source =
+            Source { session: Some(session), publisher: self.publisher_hash(session), completion };
+        let expiry = publish.properties.message_expiry_s;
+        let expires = expiry.map(|secs| now.time + Duration::from_secs(secs.into()));
+        let mut forwarded = std::mem::take(&mut self.scratch.properties);
+        let properties = match publish.properties.forwarded() {
+            Some(raw) => raw,
+            None => {
+                forwarded.clear();
+                publish.properties.forward_into(&mut forwarded);
+                &forwarded
+            }
+        };
+        let shared = (publish.payload.len() >= SPLICE_BYTES_MIN).then(|| match whole {
+            Some(whole) => whole.slice(whole.len() - publish.payload.len()..),
+            None => Bytes::copy_from_slice(publish.payload),
+        });
+        let payload = shared.as_ref().map_or(Payload::Inline(publish.payload), Payload::Shared);
+        let (qos, retain) = (publish.qos, publish.retain);
+        let message = Message { topic, properties, payload, qos, retain, expires };
+        let outcome = self.fan_out(now, &source, message, out);
+        self.scratch.properties = forwarded;
+        let reason = outcome.reason();
+        match completion {
+            Some(completion) => {
+                self.owe_ack(id, publish.qos, publish.packet_id, completion);
+                self.complete(completion, reason, out);
+            }
+            None => self.acknowledge(id, session, publish.qos, publish.packet_id, reason, out),
+        }
+        if outcome.is_congested {
+            self.local.pause(id, PauseReason::MailboxFull);
+            self.congested.push(id);
+        }
+        Ok(())
+    }
+
+    /// False for a QoS 2 message that came before: it is acknowledged again and delivered no more.
+    fn is_new(
+        &mut self,
+        id: ConnId,
+        session_id: SessionId,
+        qos: QoS,
+        packet_id: PacketId,
+        out: &mut Outbox,
+    ) -> Result<bool, Reject> {
+        let receive_maximum = usize::from(self.local.settings.receive_maximum);
+        let (Some(session), Some(conn)) =
+            (self.local.sessions.get_mut(session_id), self.local.conns.get(id))
+        else {
+            return Ok(false);
+        };
+        if qos == QoS::ExactlyOnce
+            && session.inbound.as_ref().is_some_and(|inbound| inbound.contains(packet_id))
+        {
+            self.local.counters.duplicates_suppressed += 1;
+            let is_owed = conn
+                .extras
+                .as_ref()
+                .is_some_and(|extras| extras.acks.iter().any(|ack| ack.packet_id == packet_id));
+            if !is_owed {
+                self.send_ack(id, AckKind::Pubrec, packet_id, ReasonCode::Success, out);
+            }
+            return Ok(false);
+        }
+        let acks = conn.extras.as_ref().map_or(0, |extras| {
+            extras.acks.iter().filter(|ack| ack.kind == AckKind::Puback).count()
+        });
+        if conn.version.is_v5() && session.inbound_count() + acks >= receive_maximum {
+            let why = "more unacknowledged QoS 1 and 2 messages than CONNACK's Receive Maximum";
+            return Err(Reject { reason: ReasonCode::ReceiveMaximumExceeded, why });
+        }
+        if qos == QoS::ExactlyOnce {
+            session.inbound.get_or_insert_default().insert(packet_id);
+        }
+        Ok(true)
+    }
+
+    fn is_allowed(&mut self, session: SessionId, topic: &str, publish: &Publish<'_>) -> bool {
+        let Some(session) = self.local.sessions.get(session) else { return false };
+        !is_reserved(topic)
+            && self.authorise.may_publish(&session.client_id, topic, publish.qos, publish.retain)
+    }
+
+    /// The acknowledgement waits only where the outcome depends on others.
+    fn begin_completion(&mut self, conn: ConnId, publish: &Publish<'_>) -> Option<u64> {
+        let settings = &self.local.settings;
+        let waits = settings.overflow == OverflowPolicy::Refuse || settings.is_durable;
+        (waits && publish.qos != QoS::AtMostOnce).then(|| {
+            let reason = ReasonCode::NoMatchingSubscribers;
+            self.completions.insert(Completion { whose: Whose::Conn(conn), waiting: 1, reason })
+        })
+    }
+
+    /// Notes an acknowledgement that is due when its completion is complete.
+    fn owe_ack(&mut self, id: ConnId, qos: QoS, packet_id: Option<PacketId>, completion: u64) {
+        let (Some(packet_id), Some(conn)) = (packet_id, self.local.conns.get_mut(id)) else {
+            return;
+        };
+        let (kind, completion) = (ack_kind(qos), Some(completion));
+        let acks = &mut conn.extras_mut().acks;
+        acks.push_back(PendingAck { packet_id, kind, completion, reason: None });
+        if acks.len() >= usize::from(self.local.settings.receive_maximum) {
+            self.local.pause(id, PauseReason::AcksPending);
+        }
+    }
+
+    /// One answer to a message has come.
+    pub(super) fn complete(&mut self, ticket: u64, reason: ReasonCode, out: &mut Outbox) {
+        let Some(completion) = self.completions.get_mut(ticket) else { return };
+        // An error is worse than success, and success says more than that nobody was there.
+        if !completion.reason.is_error() && (reason.is_error() || reason == ReasonCode::Success) {
+            completion.reason = reason;
+        }
+        assert!(completion.waiting > 0, "no more answers come than were asked for");
+        completion.waiting -= 1;
+        if completion.waiting > 0 {
+            return;
+        }
+        let Some(Completion { whose, reason, .. }) = self.completions.remove(ticket) else {
+            return;
+        };
+        match whose {
+            Whose::Shard(from, completion) => {
+                self.post(from, &Mail::Outcome { completion, reason: reason.byte() });
+            }
+            Whose::Conn(id) => {
+                let Some(conn) = self.local.conns.get_mut(id) else { return };
+                let Some(session) = conn.session() else { return };
+                let acks = &mut conn.extras_mut().acks;
+                if let Some(ack) = acks.iter_mut().find(|ack| ack.completion == Some(ticket)) {
+                    ack.reason = Some(reason);
+                    ack.completion = None;
+                }
+                self.send_owed_acks(id, session, out);
+            }
+        }
+    }
+
+    /// Acknowledgements leave in the order of their messages.
+    fn send_owed_acks(&mut self, id: ConnId, session: SessionId, out: &mut Outbox) {
+        loop {
+            let Some(conn) = self.local.conns.get_mut(id) else { return };
+            let acks = &mut conn.extras_mut().acks;
+            let Some((ack, reason)) = acks.front().and_then(|ack| Some((ack, ack.reason?))) else {
+                break;
+            };
+            let (kind, packet_id) = (ack.kind, ack.packet_id);
+            acks.pop_front();
+            self.settle_inbound(session, kind, packet_id, reason);
+            self.send_ack(id, kind, packet_id, reason, out);
+        }
+        self.local.unpause(id, PauseReason::AcksPending);
+    }
+
+    /// Acknowledges a message, or notes that it is due behind others.
+    fn acknowledge(
+        &mut self,
+        id: ConnId,
+        session: SessionId,
+        qos: QoS,
+        packet_id: Option<PacketId>,
+        reason: ReasonCode,
+        out: &mut Outbox,
+    ) {
+        let Some(packet_id) = packet_id else { return };
+        let kind = ack_kind(qos);
+        let Some(conn) = self.local.conns.get_mut(id) else { return };
+        if conn.owes_acks() {
+            let reason = Some(reason);
+            let ack = PendingAck { packet_id, kind, completion: None, reason };
+            conn.extras_mut().acks.push_back(ack);
+            return;
+        }
+        self.settle_inbound(session, kind, packet_id, reason);
+        self.send_ack(id, kind, packet_id, reason, out);
+    }
+
+    /// A PUBREC with an error ends its exchange [MQTT-4.3.3-9].
+    fn settle_inbound(
+        &mut self,
+        session: SessionId,
+        kind: AckKind,
+        packet_id: PacketId,
+        reason: ReasonCode,
+    ) {
+        let Some(session) = self.local.sessions.get_mut(session) else { return };
+        // 3.x has no error in an acknowledgement: its exchange goes on.
+        if kind == AckKind::Pubrec
+            && reason.is_error()
+            && session.version.is_v5()
+            && let Some(inbound) = session.inbound.as_mut()
+        {
+            inbound.remove(packet_id);
+        }
+    }
+
+    pub(super) fn send_ack(
+        &mut self,
+        id: ConnId,
+        kind: AckKind,
+        packet_id: PacketId,
+        reason: ReasonCode,
+        out: &mut Outbox,
+    ) {
+        let Some(version) = self.local.conns.get(id).map(|conn| conn.version) else { return };
+        self.local.send_with(id, out, |buffer| {
+            codec::puback_into(version, kind, packet_id, reason, buffer);
+        });
+        self.hold_if_full(id);
+    }
+
+    /// A durable operation ended.
+    pub(super) fn on_stored(
+        &mut self,
+        ticket: StoreTicket,
+        outcome: StoreOutcome,
+        out: &mut Outbox,
+    ) {
+        let Some(completion) = self.stored.remove(ticket.0) else { return };
+        let reason = match outcome {
+            StoreOutcome::Durable => ReasonCode::Success,
+            StoreOutcome::Failed => ReasonCode::UnspecifiedError,
+        };
+        self.complete(completion, reason, out);
+    }
+
+    pub(super) fn publisher_hash(&self, session: SessionId) -> u64 {
+        let session = self.local.sessions.get(session);
+        session.map_or(0, |session| topic_hash(session.client_id.as_bytes()))
+    }
+}
+
+fn ack_kind(qos: QoS) -> AckKind {
+    match qos {
+        QoS::ExactlyOnce => AckKind::Pubrec,
+        QoS::AtMostOnce | QoS::AtLeastOnce => AckKind::Puback,
+    }
+}

@@ -1,0 +1,313 @@
+//! From bytes to packets: framing, cut packets, and what may come in which state.
+
+use bytes::Bytes;
+
+use crate::codec::{self, Frame, Framed, Packet};
+use crate::conn::Conn;
+use crate::conn::State;
+use crate::conn::pause::PauseReason;
+use crate::ids::{ConnId, SessionId};
+use crate::limits::SPLICE_BYTES_MIN;
+use crate::reject::Reject;
+use crate::time::Now;
+use crate::timers::Timer;
+
+use super::Shard;
+use super::effect::{Closing, Outbox, Reading};
+use super::input::Origin;
+
+/// A cut packet is given memory for this much more than has come: a header that announces 256 MiB costs
+/// nothing until the bytes are there.
+const CUT_BYTES_AHEAD: usize = 64 * 1024;
+
+impl Shard {
+    pub(super) fn on_opened(&mut self, now: Now, id: ConnId, origin: Origin, out: &mut Outbox) {
+        let local = &mut self.local;
+        local.counters.connections_accepted += 1;
+        let mut conn = Conn::new(id, origin, now.time);
+        let is_full = local.conns.count() >= local.settings.connections_max as usize;
+        if is_full || self.stopping != super::Stopping::No {
+            local.counters.connections_refused += 1;
+            conn.state = State::Closing;
+            local.conns.insert(conn);
+            out.closes.push((id, Closing::Abort));
+            return;
+        }
+        let deadline =
+            now.time + std::time::Duration::from_millis(local.settings.connect_timeout_ms.into());
+        conn.timer = Some(local.timers.set(Timer::Conn { index: id.index }, deadline));
+        local.conns.insert(conn);
+        out.reads.push((id, Reading::Once));
+    }
+
+    pub(super) fn on_received(&mut self, now: Now, id: ConnId, bytes: &[u8], out: &mut Outbox) {
+        let Some(conn) = self.local.conns.get_mut(id) else { return };
+        if conn.state == State::Closing {
+            return;
+        }
+        conn.last_received = now.time;
+        self.local.counters.bytes_received += bytes.len() as u64;
+        if conn.pauses.any() {
+            self.local.stash(id, bytes, out);
+            return;
+        }
+        let bytes = if conn.backlog.is_empty() {
+            bytes
+        } else {
+            match self.complete_cut(now, id, bytes, out) {
+                Some(rest) => rest,
+                None => return self.ask_for_more(id, out),
+            }
+        };
+        let used = self.consume(now, id, bytes, out);
+        self.local.stash(id, &bytes[used..], out);
+        self.ask_for_more(id, out);
+    }
+
+    /// Before CONNECT each receive is asked for.
+    fn ask_for_more(&mut self, id: ConnId, out: &mut Outbox) {
+        if self.local.conns.get(id).is_some_and(|conn| conn.state == State::AwaitConnect) {
+            out.reads.push((id, Reading::Once));
+        }
+    }
+
+    /// Goes on with a connection that no reason holds any longer.
+    pub(super) fn resume_reading(&mut self, now: Now, id: ConnId, out: &mut Outbox) {
+        let Some(conn) = self.local.conns.get_mut(id) else { return };
+        if conn.pauses.any() || conn.state == State::Closing {
+            return;
+        }
+        let mut backlog = std::mem::take(&mut conn.backlog);
+        let used = self.consume(now, id, backlog.rest(), out);
+        backlog.start += used;
+        let Some(conn) = self.local.conns.get_mut(id) else { return };
+        if conn.state == State::Closing || backlog.is_empty() {
+            self.local.pool.give(backlog.bytes);
+        } else {
+            conn.backlog = backlog;
+        }
+        let Some(conn) = self.local.conns.get_mut(id) else { return };
+        if conn.is_read_paused && !conn.pauses.any() && conn.state != State::Closing {
+            conn.is_read_paused = false;
+            out.reads.push((id, Reading::Stream));
+        }
+    }
+
+    /// Works on whole packets at the front of `bytes`; answers how many bytes they were.
+    fn consume(&mut self, now: Now, id: ConnId, bytes: &[u8], out: &mut Outbox) -> usize {
+        let mut used = 0;
+        while used < bytes.len() {
+            let Some(conn) = self.local.conns.get(id) else { return bytes.len() };
+            match conn.state {
+                State::Closing => return bytes.len(),
+                State::AwaitConnect | State::Authenticating | State::Connected(_) => {}
+            }
+            if conn.pauses.any() {
+                return used;
+            }
+            let rest = &bytes[used..];
+            match codec::frame(rest, self.local.settings.packet_bytes_max) {
+                Ok(Framed::Whole(frame)) => {
+                    let len = frame.len;
+                    if conn.state == State::AwaitConnect {
+                        if !self.on_first(now, id, &frame, rest, out) {
+                            // Moved to its owner, with all these bytes; or it waits with them.
+                            return if self.local.conns.get(id).is_some() {
+                                used
+                            } else {
+                                bytes.len()
+                            };
+                        }
+                    } else {
+                        self.on_frame(now, id, &frame, None, out);
+                    }
+                    used += len;
+                }
+                Ok(Framed::Cut { .. }) => return used,
+                Err(reject) => {
+                    self.reject(now, id, reject, out);
+                    return bytes.len();
+                }
+            }
+        }
+        used
+    }
+
+    /// Completes the packet whose head is in the backlog and works on it. Answers the bytes behind it,
+    /// or nothing if it is still cut.
+    fn complete_cut<'a>(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        mut bytes: &'a [u8],
+        out: &mut Outbox,
+    ) -> Option<&'a [u8]> {
+        let packet_bytes_max = self.local.settings.packet_bytes_max;
+        let conn = self.local.conns.get_mut(id)?;
+        if conn.backlog.start > 0 {
+            conn.backlog.bytes.drain(..conn.backlog.start);
+            conn.backlog.start = 0;
+        }
+        loop {
+            let cut = &mut conn.backlog.bytes;
+            let missing = match codec::frame(cut, packet_bytes_max) {
+                Ok(Framed::Whole(_)) => break,
+                Ok(Framed::Cut { needed: Some(needed) }) => needed - cut.len(),
+                // The length itself is cut: it is at most four bytes long.
+                Ok(Framed::Cut { needed: None }) => 1,
+                Err(reject) => {
+                    self.reject(now, id, reject, out);
+                    return None;
+                }
+            };
+            let (taken, rest) = bytes.split_at(missing.min(bytes.len()));
+            if cut.capacity() - cut.len() < taken.len() {
+                let ahead = missing.min(taken.len() + cut.len().max(CUT_BYTES_AHEAD));
+                cut.reserve_exact(ahead);
+            }
+            cut.extend_from_slice(taken);
+            bytes = rest;
+            if taken.len() < missing {
+                return None;
+            }
+        }
+        let whole = std::mem::take(&mut conn.backlog.bytes);
+        let is_first = conn.state == State::AwaitConnect;
+        if is_first {
+            self.on_cut_first(now, id, whole, bytes, out)
+        } else {
+            self.on_whole(now, id, whole, out);
+            Some(bytes)
+        }
+    }
+
+    /// A CONNECT that came in pieces.
+    fn on_cut_first<'a>(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        mut whole: Vec<u8>,
+        rest: &'a [u8],
+        out: &mut Outbox,
+    ) -> Option<&'a [u8]> {
+        let connect_bytes = whole.len();
+        whole.extend_from_slice(rest);
+        let Ok(Framed::Whole(frame)) = codec::frame(&whole, self.local.settings.packet_bytes_max)
+        else {
+            return None;
+        };
+        debug_assert_eq!(frame.len, connect_bytes);
+        if self.on_first(now, id, &frame, &whole, out) {
+            self.local.pool.give(whole);
+            return Some(rest);
+        }
+        if let Some(conn) = self.local.conns.get_mut(id) {
+            conn.backlog.bytes = whole;
+        }
+        None
+    }
+
+    /// A packet that came in pieces, in a buffer of its own: a large payload is shared, not copied.
+    fn on_whole(&mut self, now: Now, id: ConnId, whole: Vec<u8>, out: &mut Outbox) {
+        let packet_bytes_max = self.local.settings.packet_bytes_max;
+        if whole.len() < SPLICE_BYTES_MIN {
+            if let Ok(Framed::Whole(frame)) = codec::frame(&whole, packet_bytes_max) {
+                self.on_frame(now, id, &frame, None, out);
+            }
+            self.local.pool.give(whole);
+            return;
+        }
+        let whole = Bytes::from(whole);
+        if let Ok(Framed::Whole(frame)) = codec::frame(&whole, packet_bytes_max) {
+            self.on_frame(now, id, &frame, Some(&whole), out);
+        }
+    }
+
+    /// A whole packet of a connection that has sent its CONNECT.
+    fn on_frame(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        frame: &Frame<'_>,
+        whole: Option<&Bytes>,
+        out: &mut Outbox,
+    ) {
+        self.local.counters.packets_received += 1;
+        let Some((session, version)) =
+            self.local.conns.get(id).and_then(|conn| Some((conn.session()?, conn.version)))
+        else {
+            return;
+        };
+        let handled = match codec::decode(frame, version) {
+            Ok(packet) => self.on_packet(now, id, session, packet, whole, out),
+            Err(reject) => Err(reject),
+        };
+        if let Err(reject) = handled {
+            self.reject(now, id, reject, out);
+        }
+    }
+
+    fn on_packet(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session: SessionId,
+        packet: Packet<'_>,
+        whole: Option<&Bytes>,
+        out: &mut Outbox,
+    ) -> Result<(), Reject> {
+        match packet {
+            Packet::Publish(publish) => self.on_publish(now, id, session, &publish, whole, out),
+            Packet::Puback(ack) => self.on_puback(now, session, &ack, out),
+            Packet::Pubrec(ack) => self.on_pubrec(now, id, session, &ack, out),
+            Packet::Pubrel(ack) => self.on_pubrel(id, session, &ack, out),
+            Packet::Pubcomp(ack) => self.on_pubcomp(now, session, &ack, out),
+            Packet::Subscribe(subscribe) => self.on_subscribe(now, id, session, &subscribe, out),
+            Packet::Unsubscribe(unsubscribe) => {
+                self.on_unsubscribe(now, id, session, &unsubscribe, out)
+            }
+            Packet::Pingreq => {
+                self.local.send(id, &codec::PINGRESP, out);
+                self.hold_if_full(id);
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => self.on_disconnect(now, id, &disconnect, out),
+            Packet::Auth(_) => {
+                Err(Reject::protocol("AUTH, but the CONNECT gave no authentication method"))
+            }
+            Packet::Connect(_) => Err(Reject::protocol("second CONNECT on one network connection")),
+            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
+                Err(Reject::protocol("a packet that only a server may send"))
+            }
+        }
+    }
+
+    /// A client that sends requests and does not read the answers is not listened to any further.
+    pub(super) fn hold_if_full(&mut self, id: ConnId) {
+        let limit = self.local.settings.out_bytes_max as usize;
+        if self.local.conns.get(id).is_some_and(|conn| conn.out_bytes() > limit) {
+            self.local.pause(id, PauseReason::OutputFull);
+        }
+    }
+
+    pub(super) fn on_drained(&mut self, now: Now, id: ConnId, out: &mut Outbox) {
+        let Some(conn) = self.local.conns.get_mut(id) else { return };
+        conn.is_sending = false;
+        conn.sending_bytes = 0;
+        if !conn.output.is_empty() {
+            super::local::list(conn, out);
+        }
+        let limit = self.local.settings.out_bytes_max as usize;
+        if conn.pauses.has(PauseReason::OutputFull) && conn.out_bytes() <= limit / 2 {
+            self.local.unpause(id, PauseReason::OutputFull);
+        }
+        let Some(session) = self.local.conns.get(id).and_then(Conn::session) else { return };
+        let waits = self.local.sessions.get(session).is_some_and(|session| {
+            session.stream.is_some()
+                || session.outgoing.as_ref().is_some_and(|outgoing| outgoing.waits())
+        });
+        if waits {
+            self.pump(now, session, out);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Outgoing PUBLISH packets: rendered once per layout and publish, then copied.
+
+use crate::codec::{Layout, patch_packet_id};
+use crate::conn::{self, Conn, Pool};
+use crate::ids::{PacketId, QoS, SubscriptionId, Version};
+use crate::session::alias::AliasOut;
+use crate::session::messages::{Message, MessageRef, Messages, Payload};
+use crate::time::Now;
+
+/// A message on its way to any number of sessions of this shard. Kept only if one of them must wait.
+#[derive(Debug)]
+pub(super) struct Fan<'a> {
+    pub(super) message: Message<'a>,
+    /// Tells this message's renderings from those of the one before.
+    serial: u64,
+    kept: Option<MessageRef>,
+}
+
+/// How one session gets a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How<'a> {
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) ids: &'a [SubscriptionId],
+}
+
+/// A PUBLISH could not be sent because the client takes no packets that large.
+#[derive(Debug)]
+pub(super) struct TooLarge;
+
+#[derive(Debug, Default)]
+struct Rendering {
+    serial: u64,
+    /// The whole packet; without the payload if that is shared.
+    bytes: Vec<u8>,
+    packet_id_offset: Option<usize>,
+    packet_len: usize,
+}
+
+/// The latest rendering of each layout: version, QoS, RETAIN.
+#[derive(Debug, Default)]
+pub(super) struct Rendered {
+    layouts: [Rendering; 12],
+    serial: u64,
+}
+
+impl<'a> Fan<'a> {
+    pub(super) fn new(message: Message<'a>, rendered: &mut Rendered) -> Self {
+        rendered.serial += 1;
+        Self { message, serial: rendered.serial, kept: None }
+    }
+
+    /// A use of the message for somebody who must wait.
+    pub(super) fn keep(&mut self, messages: &mut Messages) -> MessageRef {
+        let kept = match self.kept.take() {
+            Some(kept) => kept,
+            None => messages.keep(&self.message),
+        };
+        let other = messages.share(&kept);
+        self.kept = Some(kept);
+        other
+    }
+
+    pub(super) fn end(self, messages: &mut Messages) {
+        if let Some(kept) = self.kept {
+            messages.release(kept);
+        }
+    }
+}
+
+impl Rendered {
+    /// Appends the PUBLISH for one of many subscribers. The common layouts are copied from a rendering
+    /// that all share; subscription identifiers and topic aliases are the subscriber's own.
+    pub(super) fn write_shared(
+        &mut self,
+        now: Now,
+        conn: &mut Conn,
+        pool: &mut Pool,
+        fan: &Fan<'_>,
+        how: How<'_>,
+        packet_id: Option<PacketId>,
+    ) -> Result<(), TooLarge> {
+        if !how.ids.is_empty() || conn.alias_out_max > 0 {
+            return write_single(now, conn, pool, &fan.message, how, packet_id, false);
+        }
+        let version = usize::from(conn.version.is_v5());
+        let at = (version * 3 + usize::from(how.qos.bits())) * 2 + usize::from(how.retain);
+        let rendering = &mut self.layouts[at];
+        if rendering.serial != fan.serial {
+            rendering.render(now, conn.version, fan, how);
+        }
+        if rendering.packet_len > conn.packet_bytes_max as usize {
+            return Err(TooLarge);
+        }
+        let start = conn.output.bytes.len();
+        conn::append(&mut conn.output, pool, &rendering.bytes);
+        if let (Some(id), Some(offset)) = (packet_id, rendering.packet_id_offset) {
+            patch_packet_id(&mut conn.output.bytes[start..], offset, id);
+        }
+        if let Payload::Shared(payload) = fan.message.payload {
+            conn::splice(&mut conn.output, payload);
+        }
+        Ok(())
+    }
+}
+
+impl Rendering {
+    fn render(&mut self, now: Now, version: Version, fan: &Fan<'_>, how: How<'_>) {
+        let message = &fan.message;
+        let layout = layout(now, version, message, how, false);
+        self.serial = fan.serial;
+        self.bytes.clear();
+        self.packet_len = layout.packet_len().unwrap_or(usize::MAX);
+        let any = (how.qos != QoS::AtMostOnce).then_some(PacketId::MIN);
+        self.packet_id_offset = layout.head_into(any, &mut self.bytes);
+        if let Payload::Inline(payload) = message.payload {
+            self.bytes.extend_from_slice(payload);
+        }
+    }
+}
+
+/// Appends one PUBLISH for one subscriber alone.
+pub(super) fn write_single(
+    now: Now,
+    conn: &mut Conn,
+    pool: &mut Pool,
+    message: &Message<'_>,
+    how: How<'_>,
+    packet_id: Option<PacketId>,
+    is_repeated: bool,
+) -> Result<(), TooLarge> {
+    let mut layout = layout(now, conn.version, message, how, is_repeated);
+    let mut is_new_alias = false;
+    if conn.alias_out_max > 0 && conn.version.is_v5() {
+        let maximum = conn.alias_out_max;
+        match conn.extras_mut().aliases_out.find(message.topic, maximum) {
+            AliasOut::None => {}
+            AliasOut::New(alias) => {
+                layout.alias = Some(alias);
+                is_new_alias = true;
+            }
+            AliasOut::Known(alias) => {
+                layout.alias = Some(alias);
+                layout.alias_known = true;
+            }
+        }
+    }
+    if layout.packet_len().is_none_or(|len| len > conn.packet_bytes_max as usize) {
+        return Err(TooLarge);
+    }
+    if is_new_alias {
+        conn.extras_mut().aliases_out.announce(message.topic);
+    }
+    if conn.output.bytes.capacity() == 0 {
+        conn.output.bytes = pool.take();
+    }
+    layout.head_into(packet_id, &mut conn.output.bytes);
+    match message.payload {
+        Payload::Inline(payload) => conn.output.bytes.extend_from_slice(payload),
+        Payload::Shared(payload) => conn::splice(&mut conn.output, payload),
+    }
+    Ok(())
+}
+
+fn layout<'a>(
+    now: Now,
+    version: Version,
+    message: &Message<'a>,
+    how: How<'a>,
+    is_repeated: bool,
+) -> Layout<'a> {
+    // What is left of the interval, counted in whole seconds that were spent waiting here.
+    let message_expiry_s = message.expires.map(|expires| {
+        let left = expires.since(now.time).as_micros().div_ceil(1_000_000);
+        u32::try_from(left).unwrap_or(u32::MAX)
+    });
+    Layout {
+        version,
+        dup: is_repeated,
+        qos: how.qos,
+        retain: how.retain,
+        topic: message.topic,
+        properties: message.properties,
+        message_expiry_s,
+        subscription_ids: how.ids,
+        alias: None,
+        alias_known: false,
+        payload_len: message.payload.bytes().len(),
+    }
+}

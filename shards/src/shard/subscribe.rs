@@ -1,0 +1,242 @@
+//! SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0 sections 3.8 to 3.11, 4.8).
+
+use crate::codec::{RetainHandling, Suback, Subscribe, SubscribeOptions, Unsuback, Unsubscribe};
+use crate::conn::pause::PauseReason;
+use crate::ids::{ConnId, PacketId, SessionId, SubscriptionId, Version};
+use crate::mail::Mail;
+use crate::reject::{ReasonCode, Reject};
+use crate::session::SubscriptionKey;
+use crate::time::Now;
+use crate::topic::{NodeId, SubOptions, Subscriber, TopicFilter, levels};
+
+use super::Shard;
+use super::effect::Outbox;
+use super::interest::Barrier;
+
+/// What one filter of a SUBSCRIBE led to.
+struct Subscribed {
+    code: ReasonCode,
+    /// Where retained messages are due.
+    retained: Option<NodeId>,
+}
+
+impl Shard {
+    pub(super) fn on_subscribe(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session_id: SessionId,
+        subscribe: &Subscribe<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Reject> {
+        self.local.counters.subscribes += 1;
+        let settings = &self.local.settings;
+        if subscribe.subscription_id.is_some() && !settings.subscription_ids_available {
+            let why = "a subscription identifier, but CONNACK said that there are none";
+            return Err(Reject { reason: ReasonCode::SubscriptionIdentifiersNotSupported, why });
+        }
+        // Checked before anything is applied: the whole packet is in error [MQTT-3.8.3-4].
+        if subscribe.filters().any(|(text, options)| options.no_local && is_shared(text)) {
+            return Err(Reject::protocol("no local on a shared subscription"));
+        }
+        let mut codes = Vec::new();
+        let mut retained = Vec::new();
+        for (text, options) in subscribe.filters() {
+            let subscribed =
+                self.subscribe_one(session_id, text, options, subscribe.subscription_id);
+            codes.push(self.suback_code(session_id, subscribed.code));
+            retained.extend(subscribed.retained);
+        }
+        self.await_retained(session_id, retained);
+        if self.shards == 1 {
+            self.send_suback(now, id, session_id, subscribe.packet_id, &codes, out);
+            self.pump(now, session_id, out);
+            return Ok(());
+        }
+        let others = self.mail.others().fold(0u64, |set, shard| set | 1 << shard.0);
+        let barrier = self.barriers.insert(Barrier {
+            conn: id,
+            session: session_id,
+            packet_id: subscribe.packet_id,
+            codes,
+            waiting: others,
+            posted: vec![Box::default(); usize::from(self.shards)],
+        });
+        for to in self.mail.others() {
+            self.post(to, &Mail::Barrier { barrier });
+        }
+        if let Some(session) = self.local.sessions.get_mut(session_id) {
+            session.subscribing = Some(barrier);
+        }
+        self.local.pause(id, PauseReason::Subscribing);
+        Ok(())
+    }
+
+    fn subscribe_one(
+        &mut self,
+        session: SessionId,
+        text: &str,
+        options: SubscribeOptions,
+        id: Option<SubscriptionId>,
+    ) -> Subscribed {
+        let refused = |code| Subscribed { code, retained: None };
+        let filter = match self.check_filter(session, text) {
+            Ok(filter) => filter,
+            Err(code) => {
+                self.local.counters.denied_subscribe +=
+                    u64::from(code == ReasonCode::NotAuthorized);
+                return refused(code);
+            }
+        };
+        let qos = options.qos.min(self.local.settings.maximum_qos);
+        let granted = match qos {
+            crate::ids::QoS::AtMostOnce => ReasonCode::Success,
+            crate::ids::QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
+            crate::ids::QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
+        };
+        let kept = SubOptions::new(qos, options.no_local, options.retain_as_published);
+        if let Some(share) = filter.share() {
+            self.join_group(session, filter.filter(), share, kept, id);
+            return refused(granted);
+        }
+        let subscriber = Subscriber { session, id, options: kept };
+        let installed = self.index.trie.subscribe(filter.filter(), subscriber);
+        if installed.first_here {
+            for to in self.mail.others() {
+                self.post(to, &Mail::Interest { filter: filter.filter(), is_added: true });
+            }
+        }
+        if let Some(session) = self.local.sessions.get_mut(session) {
+            session.add_subscription(SubscriptionKey::Node(installed.node));
+        }
+        let wants_retained = match options.retain_handling {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => !installed.replaced,
+            RetainHandling::Never => false,
+        };
+        Subscribed { code: granted, retained: wants_retained.then_some(installed.node) }
+    }
+
+    /// Whether the client may have this subscription, and room for it.
+    fn check_filter<'a>(
+        &mut self,
+        session: SessionId,
+        text: &'a str,
+    ) -> Result<TopicFilter<'a>, ReasonCode> {
+        let settings = &self.local.settings;
+        let filter =
+            TopicFilter::parse(text, settings.topic_levels_max).map_err(|reject| reject.reason)?;
+        if filter.has_wildcard() && !settings.wildcard_available {
+            return Err(ReasonCode::WildcardSubscriptionsNotSupported);
+        }
+        if filter.share().is_some() && !settings.shared_available {
+            return Err(ReasonCode::SharedSubscriptionsNotSupported);
+        }
+        let Some(session) = self.local.sessions.get(session) else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
+        if !self.authorise.may_subscribe(&session.client_id, text) {
+            return Err(ReasonCode::NotAuthorized);
+        }
+        let level_count = u16::try_from(levels(filter.filter()).count()).unwrap_or(u16::MAX);
+        let is_full = session.subscriptions.len() >= settings.subscriptions_max as usize;
+        if is_full || !self.index.trie.has_room(level_count) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        Ok(filter)
+    }
+
+    /// 3.1.1 has one code for every failure; 3.1 has none and gets the same.
+    fn suback_code(&self, session: SessionId, code: ReasonCode) -> u8 {
+        let version = self.local.sessions.get(session).map_or(Version::V5, |s| s.version);
+        match version {
+            Version::V5 => code.byte(),
+            Version::V31 | Version::V311 if code.is_error() => 0x80,
+            Version::V31 | Version::V311 => code.byte(),
+        }
+    }
+
+    /// Answers a SUBSCRIBE; from here on every shard routes to its subscriptions.
+    pub(super) fn send_suback(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session: SessionId,
+        packet_id: PacketId,
+        codes: &[u8],
+        out: &mut Outbox,
+    ) {
+        let version = self.local.sessions.get(session).map_or(Version::V5, |s| s.version);
+        let mut packet = std::mem::take(&mut self.scratch.packet);
+        packet.clear();
+        Suback::new(packet_id, codes).encode(version, &mut packet);
+        self.send_answer(now, id, &packet, out);
+        self.scratch.packet = packet;
+    }
+
+    /// Sends an answer whose length the client decided on: it may be more than the client takes.
+    fn send_answer(&mut self, now: Now, id: ConnId, packet: &[u8], out: &mut Outbox) {
+        let Some(conn) = self.local.conns.get(id) else { return };
+        if packet.len() > conn.packet_bytes_max as usize {
+            let why = "the answer to this packet is larger than the client takes";
+            let reject = Reject { reason: ReasonCode::PacketTooLarge, why };
+            return self.reject(now, id, reject, out);
+        }
+        self.local.send(id, packet, out);
+        self.hold_if_full(id);
+    }
+
+    pub(super) fn on_unsubscribe(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session: SessionId,
+        unsubscribe: &Unsubscribe<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Reject> {
+        self.local.counters.unsubscribes += 1;
+        let mut codes = Vec::new();
+        for text in unsubscribe.filters() {
+            codes.push(self.unsubscribe_one(session, text).byte());
+        }
+        let version = self.local.sessions.get(session).map_or(Version::V5, |s| s.version);
+        let mut packet = std::mem::take(&mut self.scratch.packet);
+        packet.clear();
+        Unsuback::new(unsubscribe.packet_id, &codes).encode(version, &mut packet);
+        self.send_answer(now, id, &packet, out);
+        self.scratch.packet = packet;
+        Ok(())
+    }
+
+    fn unsubscribe_one(&mut self, session: SessionId, text: &str) -> ReasonCode {
+        let filter = match TopicFilter::parse(text, u16::MAX) {
+            Ok(filter) => filter,
+            Err(reject) => return reject.reason,
+        };
+        let trie = &self.index.trie;
+        let key = match filter.share() {
+            Some(share) => trie.share_find(filter.filter(), share).map(SubscriptionKey::Group),
+            None => trie.find(filter.filter()).map(SubscriptionKey::Node),
+        };
+        let Some(key) = key else { return ReasonCode::NoSubscriptionExisted };
+        let Some(found) = self.local.sessions.get_mut(session) else {
+            return ReasonCode::UnspecifiedError;
+        };
+        if found.subscriptions.binary_search(&key).is_err() {
+            return ReasonCode::NoSubscriptionExisted;
+        }
+        found.remove_subscription(key);
+        match key {
+            SubscriptionKey::Node(node) => {
+                self.forget_retained(session, node);
+                self.withdraw(node, session);
+            }
+            SubscriptionKey::Group(group) => self.leave_group(group, session),
+        }
+        ReasonCode::Success
+    }
+}
+
+fn is_shared(filter: &str) -> bool {
+    filter.starts_with("$share/")
+}
