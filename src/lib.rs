@@ -1,0 +1,4 @@
+//! The shell of muring.
+#![deny(unsafe_code)]
+
+pub mod reactor;
