@@ -70,6 +70,12 @@ impl Stations {
         }
     }
 
+    /// Lets all shards leave without waiting for each other: one of them cannot go on.
+    pub(crate) fn abandon(&self) {
+        self.stopped.store(self.stations.len(), Ordering::Release);
+        self.wake_all();
+    }
+
     pub(super) fn all_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire) >= self.stations.len()
     }
