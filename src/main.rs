@@ -1,3 +1,93 @@
-//! The `muring` program.
+//! The `muring` program: flags to configuration, run, exit code.
 
-fn main() {}
+#![deny(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use mimalloc::MiMalloc;
+use muring::boot::{Ending, StartError};
+use muring::cli::Cli;
+use muring::config::{Config, Loaded};
+use muring::{cores, host, log, run};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// `EX_CONFIG` of `sysexits.h`: configuration or machine not fit.
+const EXIT_CONFIG: u8 = 78;
+
+/// A signal that ends a process is told as this plus its number.
+const EXIT_SIGNAL: u8 = 128;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Variables that are not valid Unicode cannot be ours.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let loaded = match Config::load(&cli, environment, &cores::available()) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("muring: {error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if cli.check {
+        return check(&loaded);
+    }
+    if cli.print_config {
+        print!("{}", loaded.printed);
+        return ExitCode::SUCCESS;
+    }
+    let _log = log::start(loaded.config.log, loaded.config.log_level);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    match run(&loaded.config) {
+        Ok(Ending::Stopped) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Ok(Ending::TimedOut) => ExitCode::SUCCESS,
+        Ok(Ending::Forced(signal)) => ExitCode::from(
+            u8::try_from(signal).map_or(1, |signal| EXIT_SIGNAL.saturating_add(signal)),
+        ),
+        Ok(Ending::Failed) => ExitCode::FAILURE,
+        Err(error) => {
+            tracing::error!("{error}");
+            exit_code(&error)
+        }
+    }
+}
+
+/// Checks what can be checked without starting.
+fn check(loaded: &Loaded) -> ExitCode {
+    for warning in &loaded.warnings {
+        eprintln!("muring: {warning}");
+    }
+    match host::prepare(loaded.config.buffers) {
+        Ok(host) => {
+            for warning in &host.warnings {
+                eprintln!("muring: {warning}");
+            }
+            println!("configuration and machine are fit");
+            ExitCode::SUCCESS
+        }
+        Err(unfit) => {
+            for problem in &unfit.0 {
+                eprintln!("muring: {problem}");
+            }
+            ExitCode::from(EXIT_CONFIG)
+        }
+    }
+}
+
+fn exit_code(error: &StartError) -> ExitCode {
+    match error {
+        StartError::Unfit(_)
+        | StartError::Listen(_)
+        | StartError::Shards { .. }
+        | StartError::Shard { .. } => ExitCode::from(EXIT_CONFIG),
+        StartError::Io(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,34 @@
+//! The shell of muring: everything with side effects. The core crate (`shards`) decides, this
+//! carries out.
+//!
+//! - [`cli`] what was typed, [`config`] what is meant
+//! - [`host`] is the machine fit, [`cores`] which core runs which shard, [`listen`] opens sockets
+//! - [`boot`] starts and stops, [`signals`] and [`log`] as their names say
+//! - [`reactor`] one core's loop; the only place that calls the core, and (in two files of it) the
+//!   only unsafe code
+
+#![deny(unsafe_code)]
+
+pub mod boot;
+pub mod cli;
+pub mod config;
+pub mod cores;
+pub mod host;
+pub mod listen;
+pub mod log;
+pub mod reactor;
+pub mod signals;
+
+use boot::{Broker, Ending, StartError};
+use config::Config;
+
+/// Runs a broker until SIGTERM or SIGINT, or until it fails.
+///
+/// # Errors
+/// If it cannot start.
+pub fn run(config: &Config) -> Result<Ending, StartError> {
+    let broker = Broker::start(config)?;
+    let _signals = broker.watch_signals()?;
+    broker.announce();
+    Ok(broker.wait())
+}

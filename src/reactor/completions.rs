@@ -1,0 +1,208 @@
+//! What ended in the kernel becomes an input of the core.
+
+use rustix::io::Errno;
+use rustix::net::Shutdown;
+use shards::ids::ConnId;
+use shards::shard::{CloseCause, Input, Origin, Output, Reading};
+
+use super::buffers::Filled;
+use super::conns::Phase;
+use super::net_ring::{Completion, Socket};
+use super::op::ConnTag;
+use super::{Core, Reactor};
+
+impl<C: Core> Reactor<C> {
+    pub(super) fn on_completion(&mut self, completion: Completion) {
+        match completion {
+            Completion::Accepted { listener, result, armed } => {
+                self.on_accepted(listener, result, armed);
+            }
+            Completion::Received { tag, result, armed } => self.on_received(tag, result, armed),
+            Completion::Sent { tag, output, result } => self.on_sent(tag, output, result),
+            Completion::Bell { armed } => {
+                if !armed && let Some(bell) = self.stations.bell(self.shard) {
+                    self.net.watch_bell(bell);
+                }
+            }
+            Completion::Nothing => {}
+        }
+    }
+
+    fn on_accepted(&mut self, listener: u32, result: Result<Socket, Errno>, armed: bool) {
+        let position = self.listeners.position(listener);
+        let now = self.clock.now();
+        let error = result.as_ref().err().copied();
+        self.listeners.on_accepted(listener, error, armed, now.time, &mut self.net);
+        let Ok(socket) = result else { return };
+        // A peer that is gone already has no address; nobody needs to hear of it.
+        let Ok(peer) = socket.peer() else { return self.net.close(socket) };
+        if self.listeners.is_stopping() {
+            return self.net.close(socket);
+        }
+        let origin = Origin { handle: socket.handle(), listener: position, peer };
+        match self.conns.open(socket) {
+            Ok(conn) => self.hear(Input::Opened { conn, origin }),
+            Err(socket) => self.net.close(socket),
+        }
+    }
+
+    fn on_received(&mut self, tag: ConnTag, result: Result<Option<Filled>, Errno>, armed: bool) {
+        let Some(id) = self.conns.identify(tag) else {
+            debug_assert!(false, "a receive outlived its connection");
+            if let Ok(Some(filled)) = result {
+                self.net.give_back(filled);
+            }
+            return;
+        };
+        if let Some(conn) = self.conns.find(id)
+            && !armed
+        {
+            conn.receiving = false;
+            conn.cancelling = false;
+        }
+        match result {
+            Ok(Some(filled)) => self.on_bytes(id, filled),
+            Ok(None) => {
+                self.want_nothing(id);
+                self.on_peer_closed(id);
+            }
+            // No buffer was free, or the receive was cancelled and may be wanted again by now.
+            Err(Errno::NOBUFS | Errno::CANCELED | Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => {
+                self.want_nothing(id);
+                self.on_failed(id);
+            }
+        }
+        self.receive_as_wanted(id);
+        self.settle(id);
+    }
+
+    fn on_bytes(&mut self, id: ConnId, filled: Filled) {
+        let Some(conn) = self.conns.find(id) else { return self.net.give_back(filled) };
+        if conn.wanted == Reading::Once {
+            conn.wanted = Reading::Pause;
+        }
+        match conn.phase {
+            Phase::Open | Phase::HalfClosed | Phase::Ended(_) => {
+                let bytes = self.net.bytes(&filled);
+                let input = Input::Received { conn: id, bytes };
+                self.core.handle(self.clock.now(), input, &mut self.outbox);
+                self.unflushed = true;
+            }
+            Phase::Finishing | Phase::Lingering | Phase::Aborting => {}
+            Phase::Released => {
+                tracing::error!(shard = self.shard.0, "bytes came for a connection that has moved");
+            }
+        }
+        self.net.give_back(filled);
+    }
+
+    fn on_peer_closed(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.find(id) else { return };
+        match conn.phase {
+            Phase::Open => {
+                conn.phase = Phase::HalfClosed;
+                self.ended.push(id);
+            }
+            Phase::Lingering => conn.phase = Phase::Aborting,
+            // What is left to send may still find a reader; the core's deadline bounds it.
+            Phase::Finishing => {}
+            Phase::HalfClosed | Phase::Ended(_) | Phase::Aborting | Phase::Released => {}
+        }
+    }
+
+    fn want_nothing(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.find(id) {
+            conn.wanted = Reading::Pause;
+        }
+    }
+
+    /// The transport failed. What had come in before can still be read, and may matter (a
+    /// DISCONNECT ahead of the reset), so the receive in flight is not cancelled: with both sides
+    /// shut down, it ends after the last byte.
+    fn on_failed(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.find(id) else { return };
+        match conn.phase {
+            Phase::Open | Phase::HalfClosed => conn.phase = Phase::Ended(CloseCause::Failed),
+            Phase::Finishing | Phase::Lingering => conn.phase = Phase::Aborting,
+            Phase::Ended(_) | Phase::Aborting | Phase::Released => {}
+        }
+        if conn.phase != Phase::Released {
+            conn.socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn on_sent(&mut self, tag: ConnTag, output: Output, result: Result<(), Errno>) {
+        self.core.reuse(output);
+        let Some(id) = self.conns.identify(tag) else {
+            debug_assert!(false, "a send outlived its connection");
+            return;
+        };
+        let Some(conn) = self.conns.find(id) else { return };
+        conn.sending = false;
+        match (result, conn.phase) {
+            (Ok(()), Phase::Open | Phase::HalfClosed | Phase::Ended(_)) => self.tell_drained(id),
+            (Ok(()), Phase::Finishing) => {
+                self.tell_drained(id);
+                self.finishing.push(id);
+            }
+            (Ok(()), Phase::Lingering | Phase::Aborting | Phase::Released) => {}
+            (Err(_), _) => self.on_failed(id),
+        }
+        self.settle(id);
+    }
+
+    fn tell_drained(&mut self, conn: ConnId) {
+        self.hear(Input::Drained { conn });
+    }
+
+    /// Arms the receive that the core wants, unless one is in flight.
+    pub(super) fn receive_as_wanted(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.find(id) else { return };
+        if conn.receiving {
+            return;
+        }
+        match conn.wanted {
+            Reading::Pause => return,
+            Reading::Once => self.net.receive_once(id, &conn.socket),
+            Reading::Stream => self.net.receive_stream(id, &conn.socket),
+        }
+        conn.receiving = true;
+    }
+
+    /// Ends connections whose peer closed in the turn before: the answers to its last bytes went out
+    /// with that turn's enter, as far as the socket's buffer had room.
+    pub(super) fn end_peers(&mut self, ended: &[ConnId]) {
+        for &id in ended {
+            let Some(conn) = self.conns.find(id) else { continue };
+            if conn.phase == Phase::HalfClosed {
+                conn.phase = Phase::Ended(CloseCause::Eof);
+                if conn.sending {
+                    conn.socket.shutdown(Shutdown::Both);
+                }
+            }
+            self.settle(id);
+        }
+    }
+
+    /// Closes the connection if it has ended and the kernel holds nothing of it any more.
+    pub(super) fn settle(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.find(id) else { return };
+        if !conn.is_idle() {
+            return;
+        }
+        let cause = match conn.phase {
+            Phase::Open | Phase::HalfClosed | Phase::Finishing | Phase::Lingering => return,
+            Phase::Ended(cause) => Some(cause),
+            Phase::Aborting => Some(CloseCause::Asked),
+            Phase::Released => None,
+        };
+        let Some(conn) = self.conns.remove(id) else { return };
+        // The other shard owns the socket of a released connection.
+        if let Some(cause) = cause {
+            self.net.close(conn.socket);
+            self.listeners.on_closed(&mut self.net);
+            self.hear(Input::Closed { conn: id, cause });
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What the core asked for becomes operations of the net ring.
+//!
+//! The order of a round is the core's: hand-overs, reads, sends, closes, doorbells.
+
+use rustix::net::Shutdown;
+use shards::ids::ConnId;
+use shards::shard::{Adopt, CloseCause, Closing, Input, Reading};
+use shards::store::StoreOutcome;
+
+use super::conns::Phase;
+use super::net_ring::Socket;
+use super::{Core, Reactor};
+
+impl<C: Core> Reactor<C> {
+    /// Applies one round of effects and forgets it.
+    pub(super) fn apply(&mut self) {
+        std::mem::swap(&mut self.outbox, &mut self.applied);
+        // Both lists are ours, `stopped` is the core's last word.
+        self.outbox.stopped = self.applied.stopped;
+        let mut round = std::mem::take(&mut self.applied);
+
+        for &(conn, closing) in &round.closes {
+            if closing == Closing::Release {
+                self.release(conn);
+            }
+        }
+        self.adopts.append(&mut round.adopts);
+        for &(conn, reading) in &round.reads {
+            self.read(conn, reading);
+        }
+        for &conn in &round.sends {
+            self.send(conn);
+        }
+        for &(conn, closing) in &round.closes {
+            match closing {
+                Closing::Release => {}
+                Closing::Finish => self.finish(conn),
+                Closing::Abort => self.abort(conn),
+            }
+        }
+        self.finish_drained();
+        for &target in &round.doorbells {
+            if let Some(ring) = self.stations.knock(target) {
+                self.net.ring_doorbell(ring);
+            }
+        }
+        self.notes.write(self.shard, self.clock.now().time, &round.notes);
+        for (ticket, _) in round.stores.drain(..) {
+            // There is no durable store yet, and a message must not count as safe that is not.
+            self.hear(Input::Stored { ticket, outcome: StoreOutcome::Failed });
+        }
+        round.clear();
+        self.applied = round;
+    }
+
+    /// Gives connections that came from other shards a number of this one.
+    pub(super) fn hear_adopts(&mut self) {
+        let mut adopts = std::mem::take(&mut self.adopts);
+        for Adopt { origin, bytes } in adopts.drain(..) {
+            let Some(socket) = Socket::from_handle(origin.handle) else {
+                debug_assert!(false, "handle {} is no descriptor", origin.handle);
+                continue;
+            };
+            let conn = match self.conns.open(socket) {
+                Ok(conn) => conn,
+                Err(socket) => {
+                    self.net.close(socket);
+                    continue;
+                }
+            };
+            self.hear(Input::Opened { conn, origin });
+            self.hear(Input::Received { conn, bytes: &bytes });
+        }
+        self.adopts = adopts;
+    }
+
+    fn release(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.find(id) else { return };
+        conn.phase = Phase::Released;
+        conn.wanted = Reading::Pause;
+        debug_assert!(conn.is_idle(), "a connection moves while an operation is in flight");
+        if conn.receiving && !conn.cancelling {
+            conn.cancelling = true;
+            self.net.cancel_receive(id);
+        }
+        self.settle(id);
+    }
+
+    fn read(&mut self, id: ConnId, reading: Reading) {
+        let Some(conn) = self.conns.find(id) else { return };
+        if conn.phase != Phase::Open {
+            return;
+        }
+        conn.wanted = reading;
+        if reading == Reading::Pause && conn.receiving && !conn.cancelling {
+            conn.cancelling = true;
+            self.net.cancel_receive(id);
+        }
+        self.receive_as_wanted(id);
+    }
+
+    fn send(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.find(id) else { return };
+        let output = self.core.take_output(id);
+        debug_assert!(!conn.sending, "the core asked for a second send of {id:?}");
+        match conn.phase {
+            Phase::Open | Phase::HalfClosed | Phase::Ended(_) | Phase::Finishing if !conn.sending => {}
+            _ => return self.core.reuse(output),
+        }
+        if output.is_empty() {
+            self.core.reuse(output);
+            self.drained.push(id);
+            return;
+        }
+        conn.sending = true;
+        self.net.send(id, &conn.socket, output);
+    }
+
+    /// Ends our side once everything is sent, and waits for the peer's end.
+    fn finish(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.find(id) else { return };
+        if conn.phase != Phase::Open {
+            return;
+        }
+        conn.phase = Phase::Finishing;
+        self.finishing.push(id);
+        // To drop what comes in, and to see the end.
+        conn.wanted = Reading::Stream;
+        self.receive_as_wanted(id);
+    }
+
+    /// Ends our side of the finishing connections that have nothing more to send.
+    fn finish_drained(&mut self) {
+        for id in std::mem::take(&mut self.finishing) {
+            let Some(conn) = self.conns.find(id) else { continue };
+            if conn.phase != Phase::Finishing || conn.sending {
+                continue;
+            }
+            conn.socket.shutdown(Shutdown::Write);
+            // Without a receive in flight the peer's end has come already.
+            conn.phase = if conn.receiving { Phase::Lingering } else { Phase::Aborting };
+            self.settle(id);
+        }
+    }
+
+    /// Ends both sides now. The operations in flight end by themselves after that.
+    pub(super) fn abort(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.find(id) else { return };
+        match conn.phase {
+            Phase::Released => return,
+            // The peer was first; the core hears its cause.
+            Phase::HalfClosed => conn.phase = Phase::Ended(CloseCause::Eof),
+            Phase::Ended(_) => {}
+            Phase::Open | Phase::Finishing | Phase::Lingering | Phase::Aborting => {
+                conn.phase = Phase::Aborting;
+            }
+        }
+        conn.wanted = Reading::Pause;
+        conn.socket.shutdown(Shutdown::Both);
+        self.settle(id);
+    }
+}

@@ -1,0 +1,342 @@
+//! One core's loop: completions become inputs, the core's effects become operations.
+//!
+//! The only caller of the core. A turn: reap a bounded batch of completions, mail, deadline, flush,
+//! apply the effects, then one `io_uring_enter` that submits everything and, if there is nothing to
+//! do, sleeps. Nothing here knows MQTT. All state lives on the shard's thread; what is shared is in
+//! [`Stations`].
+
+mod buffers;
+mod clock;
+mod completions;
+mod conns;
+mod core;
+mod effects;
+mod listeners;
+mod net_ring;
+mod notes;
+mod op;
+mod park;
+mod sending;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shards::ids::{ConnId, ShardId};
+use shards::shard::{Adopt, Input, Outbox};
+use shards::time::Time;
+
+pub use self::core::Core;
+pub use self::listeners::Listener;
+pub(crate) use self::net_ring::probe;
+pub use self::net_ring::BufferSizes;
+pub use self::park::{Idle, Stations};
+
+use self::clock::{Clock, LoadMeter};
+use self::conns::Conns;
+use self::listeners::Listeners;
+use self::net_ring::{NetRing, Raw};
+use self::notes::RateLimit;
+
+/// Completions of one turn. More would make those at the end wait for the answers to those at the start.
+const COMPLETIONS_PER_TURN_MAX: usize = 512;
+
+/// Rounds of effects in one turn: adopting a connection is an input whose effects come with the same
+/// enter; what those lead to can wait for the next turn.
+const EFFECT_ROUNDS_MAX: usize = 2;
+
+/// Turns in a row that a shard with work, but without input, makes before it sleeps in between.
+const BUSY_TURNS_MAX: u32 = 64;
+
+/// How long it sleeps then. Its work waits for another shard, which will not ring.
+const BUSY_SLEEP: Duration = Duration::from_micros(50);
+
+/// After `Input::Stop` has been carried out, how long the ends of connections may take.
+const TEARDOWN_MAX: Duration = Duration::from_millis(500);
+
+/// What a reactor is made of.
+#[derive(Debug)]
+pub struct ReactorParts {
+    pub shard: ShardId,
+    pub idle: Idle,
+    pub buffers: BufferSizes,
+    pub listeners: Vec<Listener>,
+    pub stations: Arc<Stations>,
+}
+
+/// One shard's loop. Must be made and used on the shard's own thread.
+#[derive(Debug)]
+pub struct Reactor<C> {
+    core: C,
+    shard: ShardId,
+    idle: Idle,
+    stations: Arc<Stations>,
+    net: NetRing,
+    conns: Conns,
+    listeners: Listeners,
+    clock: Clock,
+    load: LoadMeter,
+    notes: RateLimit,
+    /// Effects of the inputs given since the last round.
+    outbox: Outbox,
+    /// The round that is being applied; swapped with `outbox`, so that both keep their memory.
+    applied: Outbox,
+    batch: Vec<Raw>,
+    /// Connections whose peer closed in this turn. Their last answers go out with this turn's enter,
+    /// so they end in the next one.
+    ended: Vec<ConnId>,
+    /// Connections that wait for a send before our side ends, and whose send is done.
+    finishing: Vec<ConnId>,
+    /// Inputs that applying effects led to.
+    drained: Vec<ConnId>,
+    adopts: Vec<Adopt>,
+    /// The core was given inputs since its last flush.
+    unflushed: bool,
+    busy_turns: u32,
+    stop: StopState,
+}
+
+/// How far this shard is with stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StopState {
+    Running,
+    /// The core was told.
+    Told,
+    /// The core has nothing left; other shards may.
+    Stopped,
+}
+
+/// What one turn found to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Busy,
+    Idle,
+}
+
+impl<C: Core> Reactor<C> {
+    /// # Errors
+    /// If the ring or its buffers cannot be made.
+    pub fn new(core: C, parts: ReactorParts) -> io::Result<Self> {
+        let mut net = NetRing::new(parts.buffers)?;
+        if let Some(bell) = parts.stations.bell(parts.shard) {
+            net.watch_bell(bell);
+        }
+        parts.stations.announce(parts.shard, net.doorbell_fd()?);
+        let listeners = Listeners::start(parts.listeners, &mut net);
+        let clock = Clock::new();
+        let now = clock.now().time;
+        Ok(Self {
+            core,
+            shard: parts.shard,
+            idle: parts.idle,
+            stations: parts.stations,
+            net,
+            conns: Conns::default(),
+            listeners,
+            clock,
+            load: LoadMeter::new(now),
+            notes: RateLimit::new(now),
+            outbox: Outbox::default(),
+            applied: Outbox::default(),
+            batch: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
+            ended: Vec::new(),
+            finishing: Vec::new(),
+            drained: Vec::new(),
+            adopts: Vec::new(),
+            unflushed: false,
+            busy_turns: 0,
+            stop: StopState::Running,
+        })
+    }
+
+    /// Runs until all shards have stopped.
+    ///
+    /// # Errors
+    /// If the kernel refuses the ring itself; the process should end then.
+    pub async fn run(mut self) -> io::Result<()> {
+        while !self.stations.all_stopped() {
+            let turn = self.turn();
+            self.enter(turn)?;
+            // Reads one word unless the executor's time slice is over or it has other work.
+            glommio::yield_if_needed().await;
+        }
+        self.tear_down()
+    }
+
+    /// One turn, without the enter.
+    fn turn(&mut self) -> Turn {
+        let now = self.clock.tick();
+        // Read before the reaping, which adds to it.
+        let ended = std::mem::take(&mut self.ended);
+        let reaped = self.reap();
+        self.end_peers(&ended);
+        for conn in std::mem::take(&mut self.drained) {
+            self.hear(Input::Drained { conn });
+        }
+        self.hear_mail();
+        if self.core.next_deadline().is_some_and(|deadline| deadline <= now.time) {
+            self.hear(Input::Deadline);
+        }
+        if let Some(busy_permille) = self.load.read(now.time) {
+            self.hear(Input::Load { busy_permille });
+        }
+        self.listeners.retry(now.time, &mut self.net);
+        self.notes.report(self.shard, now.time);
+        self.hear_stop();
+        self.apply_all();
+        if reaped == COMPLETIONS_PER_TURN_MAX || self.has_follow_up() { Turn::Busy } else { Turn::Idle }
+    }
+
+    /// Gives at most a batch of completions to the core; how many there were.
+    fn reap(&mut self) -> usize {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.net.reap(COMPLETIONS_PER_TURN_MAX, &mut batch);
+        let reaped = batch.len();
+        for raw in batch.drain(..) {
+            let completion = self.net.interpret(raw);
+            self.on_completion(completion);
+        }
+        self.batch = batch;
+        if reaped > 0 {
+            self.busy_turns = 0;
+        }
+        reaped
+    }
+
+    /// Gives one input to the core; its effects wait in the outbox.
+    fn hear(&mut self, input: Input<'_>) {
+        self.core.handle(self.clock.now(), input, &mut self.outbox);
+        self.unflushed = true;
+    }
+
+    fn hear_mail(&mut self) {
+        for from in (0..self.stations.shards()).map(ShardId) {
+            if from != self.shard {
+                self.hear(Input::Mail { from });
+            }
+        }
+    }
+
+    fn hear_stop(&mut self) {
+        if self.stop == StopState::Running && self.stations.is_stopping() {
+            self.stop = StopState::Told;
+            self.listeners.stop(&mut self.net);
+            self.hear(Input::Stop);
+        }
+    }
+
+    /// Flushes and applies until the effects lead to no further input that must be heard now.
+    fn apply_all(&mut self) {
+        for _ in 0..EFFECT_ROUNDS_MAX {
+            self.unflushed = false;
+            self.core.flush(self.clock.now(), &mut self.outbox);
+            self.apply();
+            self.hear_adopts();
+            if !self.unflushed {
+                break;
+            }
+        }
+        if self.outbox.stopped && self.stop == StopState::Told {
+            self.stop = StopState::Stopped;
+            self.stations.count_stopped();
+        }
+    }
+
+    /// True if the next turn has something to do although nothing completes.
+    fn has_follow_up(&self) -> bool {
+        self.unflushed || !self.ended.is_empty() || !self.drained.is_empty()
+    }
+
+    /// Submits what the turn asked for, and waits if there is nothing to do.
+    fn enter(&mut self, turn: Turn) -> io::Result<()> {
+        if turn == Turn::Busy || self.net.is_ready() {
+            return self.net.submit();
+        }
+        if self.core.has_work() {
+            self.busy_turns = self.busy_turns.saturating_add(1);
+            if self.busy_turns < BUSY_TURNS_MAX {
+                return self.net.submit();
+            }
+            return self.net.submit_and_sleep(Some(BUSY_SLEEP));
+        }
+        let watch = match self.idle {
+            Idle::Spin => None,
+            Idle::Park(Duration::ZERO) => return self.sleep(),
+            Idle::Park(watch) => Some(watch),
+        };
+        self.net.submit()?;
+        if self.watch(watch) { self.sleep() } else { Ok(()) }
+    }
+
+    /// Watches memory: true if nothing came for as long as `limit`; `None` watches until something
+    /// comes. The time counts as idle.
+    fn watch(&mut self, limit: Option<Duration>) -> bool {
+        let start = clock::monotonic();
+        let deadline = self.next_alarm();
+        let (slept, now) = loop {
+            let now = clock::monotonic();
+            if self.net.is_ready()
+                || self.core.has_mail()
+                || self.stations.is_stopping() && self.stop == StopState::Running
+                || deadline.is_some_and(|deadline| deadline <= now)
+                || self.stations.all_stopped()
+                // The executor wants a turn of its own.
+                || glommio::executor().need_preempt()
+            {
+                break (false, now);
+            }
+            if limit.is_some_and(|limit| now.since(start) >= limit) {
+                break (true, now);
+            }
+            std::hint::spin_loop();
+        };
+        self.load.add_idle(now.since(start));
+        slept
+    }
+
+    /// Submits, and sleeps in the net ring until a completion, a doorbell or the next deadline.
+    fn sleep(&mut self) -> io::Result<()> {
+        let start = clock::monotonic();
+        let timeout = self.next_alarm().map(|alarm| alarm.since(start));
+        self.stations.lie_down(self.shard);
+        let result = if self.core.has_mail() || timeout == Some(Duration::ZERO) {
+            self.net.submit()
+        } else {
+            let result = self.net.submit_and_sleep(timeout);
+            self.load.add_idle(clock::monotonic().since(start));
+            result
+        };
+        self.stations.get_up(self.shard);
+        result
+    }
+
+    /// When something must happen although nothing comes.
+    fn next_alarm(&self) -> Option<Time> {
+        let alarms = [self.core.next_deadline(), self.listeners.next_retry(), self.notes.next_report()];
+        alarms.into_iter().flatten().min()
+    }
+
+    /// Ends what connections are left, so that the kernel gives all memory back before it is freed.
+    fn tear_down(mut self) -> io::Result<()> {
+        let deadline = self.clock.tick().time + TEARDOWN_MAX;
+        for conn in self.conns.ids() {
+            self.abort(conn);
+        }
+        while self.conns.count() > 0 || self.net.borrowed() > 0 {
+            let now = self.clock.tick().time;
+            if now >= deadline {
+                tracing::warn!(
+                    shard = self.shard.0,
+                    connections = self.conns.count(),
+                    "connections did not end in time"
+                );
+                break;
+            }
+            self.net.submit_and_sleep(Some(deadline.since(now)))?;
+            self.reap();
+            self.outbox.clear();
+        }
+        // The closes of the last connections.
+        self.net.submit()
+    }
+}

@@ -1,0 +1,433 @@
+//! One shard's io_uring for sockets: bytes only, nothing of MQTT.
+//!
+//! Guarantees: memory that the kernel reads or writes (an [`Output`] being sent, receive buffers)
+//! is owned here until the completion is in, and leaked rather than freed if it never comes. At most
+//! one send and one receive of a connection are in flight. Lives on its shard's thread, which also
+//! creates it (`SINGLE_ISSUER`).
+#![expect(unsafe_code, reason = "submission entries carry addresses; the invariant is in the module docs")]
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use io_uring::squeue::{Entry, Flags};
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode};
+use rustix::io::Errno;
+use rustix::net::Shutdown;
+use shards::ids::ConnId;
+use shards::shard::Output;
+
+use super::buffers::{BUFFER_GROUP, Buffers, Filled};
+use super::op::{ConnTag, Op};
+use super::sending::{Next, Sending};
+
+/// Operations that one enter can submit; more of them in a turn cost another enter.
+const SUBMISSIONS: u32 = 1024;
+
+/// Completions that fit before the kernel keeps them in a list of its own: some turns' worth.
+const COMPLETIONS: u32 = 8 * SUBMISSIONS;
+
+/// Idle [`Sending`]s kept for the next sends.
+const SPARE_SENDINGS_MAX: usize = 1024;
+
+/// Sizes of a net ring's receive buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferSizes {
+    /// A power of two.
+    pub count: u16,
+    pub bytes: u32,
+}
+
+/// A connected socket as the kernel numbers it. Closing it is the owner's duty ([`NetRing::close`]),
+/// because it may move to another shard, or wait for operations in flight.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Socket(RawFd);
+
+impl Socket {
+    /// The number that travels with a connection that moves ([`shards::shard::Origin`]).
+    pub(super) fn handle(&self) -> u64 {
+        u64::from(self.0.unsigned_abs())
+    }
+
+    /// The socket behind a handle. `None` if it cannot be a descriptor's number.
+    pub(super) fn from_handle(handle: u64) -> Option<Self> {
+        RawFd::try_from(handle).ok().map(Self)
+    }
+
+    pub(super) fn peer(&self) -> Result<SocketAddr, Errno> {
+        let peer = rustix::net::getpeername(self.borrow())?.ok_or(Errno::NOTCONN)?;
+        SocketAddr::try_from(peer).map_err(|_| Errno::AFNOSUPPORT)
+    }
+
+    /// Ends our side or both sides, at once. A system call of its own: io_uring hands its shutdown
+    /// operation to a worker thread, which costs more.
+    pub(super) fn shutdown(&self, how: Shutdown) {
+        // The peer may be gone already (ENOTCONN), which is what was wanted.
+        let _ = rustix::net::shutdown(self.borrow(), how);
+    }
+
+    fn borrow(&self) -> BorrowedFd<'_> {
+        // SAFETY: a `Socket` is made from an accepted descriptor that is open until `close`.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
+    }
+}
+
+/// Something that ended, or went on, in the kernel.
+#[derive(Debug)]
+pub(super) enum Completion {
+    /// `armed`: the accept goes on by itself.
+    Accepted { listener: u32, result: Result<Socket, Errno>, armed: bool },
+    /// `Ok(None)`: the peer ended its side. `armed`: the receive goes on by itself.
+    Received { tag: ConnTag, result: Result<Option<Filled>, Errno>, armed: bool },
+    /// All of the output is with the kernel, or nothing more of it will be.
+    Sent { tag: ConnTag, output: Output, result: Result<(), Errno> },
+    /// The bell's poll; `armed` as above.
+    Bell { armed: bool },
+    /// Nothing to do.
+    Nothing,
+}
+
+/// A completion as it came, copied out of the queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Raw {
+    user_data: u64,
+    result: i32,
+    flags: u32,
+}
+
+/// See the module's documentation.
+pub(super) struct NetRing {
+    ring: IoUring,
+    buffers: ManuallyDrop<Buffers>,
+    /// By connection index: what is being sent.
+    sends: Vec<Option<Box<Sending>>>,
+    spare: Vec<Box<Sending>>,
+    /// Entries that found the queue full while the kernel took no more; oldest first.
+    backlog: VecDeque<Entry>,
+    /// Sends and receives in flight: operations that use memory of ours.
+    borrowed: u32,
+}
+
+impl std::fmt::Debug for NetRing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NetRing")
+            .field("buffers", &self.buffers)
+            .field("borrowed", &self.borrowed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl NetRing {
+    /// Must be called on the thread that will use it.
+    pub(super) fn new(sizes: BufferSizes) -> io::Result<Self> {
+        let ring = build_ring()?;
+        let mut buffers = Buffers::new(sizes.count, sizes.bytes)?;
+        buffers.register(&ring.submitter())?;
+        Ok(Self {
+            ring,
+            buffers: ManuallyDrop::new(buffers),
+            sends: Vec::new(),
+            spare: Vec::new(),
+            backlog: VecDeque::new(),
+            borrowed: 0,
+        })
+    }
+
+    /// A second descriptor of this ring, for doorbells from other shards. It stays valid (and
+    /// harmless) when the ring itself is gone.
+    pub(super) fn doorbell_fd(&self) -> io::Result<OwnedFd> {
+        // SAFETY: the ring's descriptor is open as long as `self.ring`.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) };
+        fd.try_clone_to_owned()
+    }
+
+    pub(super) fn accept(&mut self, listener: u32, socket: BorrowedFd<'_>) {
+        let entry = opcode::AcceptMulti::new(Fd(socket.as_raw_fd())).flags(libc::SOCK_CLOEXEC);
+        self.push(entry.build().user_data(Op::Accept { listener }.pack()));
+    }
+
+    pub(super) fn cancel_accept(&mut self, listener: u32) {
+        self.cancel(Op::Accept { listener });
+    }
+
+    /// One receive into a buffer that the kernel picks when bytes come.
+    pub(super) fn receive_once(&mut self, conn: ConnId, socket: &Socket) {
+        let bytes = self.buffers.buffer_bytes();
+        let entry = opcode::Recv::new(Fd(socket.0), std::ptr::null_mut(), bytes)
+            .buf_group(BUFFER_GROUP)
+            .build()
+            .flags(Flags::BUFFER_SELECT);
+        self.borrowed += 1;
+        self.push(entry.user_data(Op::Receive(ConnTag::new(conn)).pack()));
+    }
+
+    /// Receives until the peer ends, an error comes or it is cancelled.
+    pub(super) fn receive_stream(&mut self, conn: ConnId, socket: &Socket) {
+        let entry = opcode::RecvMulti::new(Fd(socket.0), BUFFER_GROUP).build();
+        self.borrowed += 1;
+        self.push(entry.user_data(Op::Receive(ConnTag::new(conn)).pack()));
+    }
+
+    /// Asks the receive to end; its last completion says when it has.
+    pub(super) fn cancel_receive(&mut self, conn: ConnId) {
+        self.cancel(Op::Receive(ConnTag::new(conn)));
+    }
+
+    /// Sends all of `output`, in order. The connection must have nothing else in flight.
+    pub(super) fn send(&mut self, conn: ConnId, socket: &Socket, output: Output) {
+        let index = conn.index as usize;
+        if self.sends.len() <= index {
+            self.sends.resize_with(index + 1, || None);
+        }
+        let mut sending = self.spare.pop().unwrap_or_default();
+        sending.start(socket.0, output);
+        let entry = sending.entry();
+        let before = self.sends.get_mut(index).and_then(|slot| slot.replace(sending));
+        if let Some(before) = before {
+            // The kernel may still read it.
+            std::mem::forget(before);
+            panic!("connection {conn:?} has two sends in flight");
+        }
+        self.borrowed += 1;
+        self.push(entry.user_data(Op::Send(ConnTag::new(conn)).pack()));
+    }
+
+    /// Closes the socket. Nothing of it may be in flight.
+    pub(super) fn close(&mut self, socket: Socket) {
+        let entry = opcode::Close::new(Fd(socket.0)).build().user_data(Op::Forget.pack());
+        self.push(entry.flags(Flags::SKIP_SUCCESS));
+    }
+
+    /// Wakes the shard that sleeps in the ring behind `target`.
+    pub(super) fn ring_doorbell(&mut self, target: BorrowedFd<'_>) {
+        let target = Fd(target.as_raw_fd());
+        let entry = opcode::MsgRingData::new(target, 0, Op::Doorbell.pack(), None).build();
+        self.push(entry.user_data(Op::Forget.pack()).flags(Flags::SKIP_SUCCESS));
+    }
+
+    /// Watches an eventfd for as long as the ring lives.
+    pub(super) fn watch_bell(&mut self, eventfd: BorrowedFd<'_>) {
+        let events = u32::from(libc::POLLIN.unsigned_abs());
+        let entry = opcode::PollAdd::new(Fd(eventfd.as_raw_fd()), events).multi(true).build();
+        self.push(entry.user_data(Op::Bell.pack()));
+    }
+
+    /// What was received.
+    pub(super) fn bytes(&self, filled: &Filled) -> &[u8] {
+        self.buffers.bytes(filled)
+    }
+
+    pub(super) fn give_back(&mut self, filled: Filled) {
+        self.buffers.give_back(filled);
+    }
+
+    /// Sends and receives in flight.
+    pub(super) fn borrowed(&self) -> u32 {
+        self.borrowed
+    }
+
+    /// True if completions wait, or work that an enter would turn into completions. Reads memory only.
+    pub(super) fn is_ready(&mut self) -> bool {
+        if !self.ring.completion().is_empty() {
+            return true;
+        }
+        let submission = self.ring.submission();
+        submission.taskrun() || submission.cq_overflow()
+    }
+
+    /// Submits what was asked for and runs the kernel's deferred work, without waiting. No system
+    /// call if there is nothing of both.
+    pub(super) fn submit(&mut self) -> io::Result<()> {
+        self.refill();
+        let submission = self.ring.submission();
+        let idle =
+            submission.is_empty() && !submission.taskrun() && !submission.cq_overflow();
+        drop(submission);
+        if idle { Ok(()) } else { tolerate(self.ring.submit_and_wait(0)) }
+    }
+
+    /// Like [`Self::submit`], and sleeps until a completion comes or `timeout` is over.
+    pub(super) fn submit_and_sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.refill();
+        let Some(timeout) = timeout else { return tolerate(self.ring.submit_and_wait(1)) };
+        let timeout = Timespec::from(timeout);
+        let args = SubmitArgs::new().timespec(&timeout);
+        tolerate(self.ring.submitter().submit_with_args(1, &args))
+    }
+
+    /// Appends at most `max` completions to `batch`.
+    pub(super) fn reap(&mut self, max: usize, batch: &mut Vec<Raw>) {
+        let completions = self.ring.completion().take(max);
+        batch.extend(completions.map(|entry| Raw {
+            user_data: entry.user_data(),
+            result: entry.result(),
+            flags: entry.flags(),
+        }));
+    }
+
+    /// What a completion means. Each must come here exactly once.
+    pub(super) fn interpret(&mut self, raw: Raw) -> Completion {
+        let armed = cqueue::more(raw.flags);
+        let result = u32::try_from(raw.result)
+            .map_err(|_| Errno::from_raw_os_error(raw.result.saturating_neg()));
+        match Op::unpack(raw.user_data) {
+            Some(Op::Accept { listener }) => {
+                let result = result.map(|fd| Socket(fd.cast_signed()));
+                Completion::Accepted { listener, result, armed }
+            }
+            Some(Op::Receive(tag)) => {
+                if !armed {
+                    self.borrowed -= 1;
+                }
+                let result = result.map(|bytes| self.take_filled(raw.flags, bytes));
+                Completion::Received { tag, result, armed }
+            }
+            Some(Op::Send(tag)) => self.on_sent(tag, result),
+            Some(Op::Bell) => Completion::Bell { armed },
+            Some(Op::Forget | Op::Doorbell) | None => Completion::Nothing,
+        }
+    }
+
+    /// `None` at the end of the stream. The kernel may name a buffer although it put nothing in.
+    fn take_filled(&mut self, flags: u32, bytes: u32) -> Option<Filled> {
+        let filled = cqueue::buffer_select(flags).map(|id| self.buffers.filled(id, bytes))?;
+        if bytes == 0 {
+            self.buffers.give_back(filled);
+            return None;
+        }
+        Some(filled)
+    }
+
+    fn on_sent(&mut self, tag: ConnTag, result: Result<u32, Errno>) -> Completion {
+        let slot = self.sends.get_mut(tag.index as usize);
+        let Some(slot) = slot else { return Completion::Nothing };
+        let Some(mut sending) = slot.take() else { return Completion::Nothing };
+        let result = match result.map(|bytes| sending.advance(bytes)) {
+            Ok(Next::Done) => Ok(()),
+            Err(errno) if errno != Errno::AGAIN && errno != Errno::INTR => Err(errno),
+            Ok(Next::More) | Err(_) => {
+                let entry = sending.entry();
+                *slot = Some(sending);
+                self.push(entry.user_data(Op::Send(tag).pack()));
+                return Completion::Nothing;
+            }
+        };
+        self.borrowed -= 1;
+        let output = sending.finish();
+        if self.spare.len() < SPARE_SENDINGS_MAX {
+            self.spare.push(sending);
+        }
+        Completion::Sent { tag, output, result }
+    }
+
+    fn cancel(&mut self, op: Op) {
+        let entry = opcode::AsyncCancel::new(op.pack()).build().user_data(Op::Forget.pack());
+        self.push(entry.flags(Flags::SKIP_SUCCESS));
+    }
+
+    fn push(&mut self, entry: Entry) {
+        // What waits already must go first.
+        if self.backlog.is_empty() && self.try_push(&entry) {
+            return;
+        }
+        self.backlog.push_back(entry);
+        // An error here comes again at the turn's enter, where it is looked at.
+        let _ = self.submit();
+    }
+
+    fn refill(&mut self) {
+        while let Some(entry) = self.backlog.pop_front() {
+            if !self.try_push(&entry) {
+                self.backlog.push_front(entry);
+                break;
+            }
+        }
+    }
+
+    fn try_push(&mut self, entry: &Entry) -> bool {
+        let mut submission = self.ring.submission();
+        // SAFETY: every entry is built in this module: descriptors are numbers, the memory of a send
+        // is held in `sends` and that of receives in `buffers` until the completion is in.
+        unsafe { submission.push(entry) }.is_ok()
+    }
+}
+
+impl Drop for NetRing {
+    fn drop(&mut self) {
+        let unregistered = self.ring.submitter().unregister_buf_ring(BUFFER_GROUP);
+        if self.borrowed == 0 && unregistered.is_ok() {
+            // SAFETY: dropped once, here; the kernel has given the memory back.
+            unsafe { ManuallyDrop::drop(&mut self.buffers) };
+        }
+        for sending in self.sends.drain(..).flatten() {
+            std::mem::forget(sending);
+        }
+    }
+}
+
+fn build_ring() -> io::Result<IoUring> {
+    IoUring::builder()
+        // Only this thread submits, and completions are made when it asks for them: no interrupts
+        // in the middle of a turn, one enter for many packets.
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_coop_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .setup_cqsize(COMPLETIONS)
+        .build(SUBMISSIONS)
+}
+
+/// Errors of an enter that the next turn heals: interrupted, the timeout is over, completions must be
+/// reaped first.
+fn tolerate(entered: io::Result<usize>) -> io::Result<()> {
+    match entered {
+        Ok(_) => Ok(()),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN) => Ok(()),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Makes a net ring as a shard would, and gives it back: do the kernel and the limits allow it?
+pub(crate) fn probe(sizes: BufferSizes) -> io::Result<Vec<&'static str>> {
+    let net = NetRing::new(sizes)?;
+    let mut probe = io_uring::Probe::new();
+    net.ring.submitter().register_probe(&mut probe)?;
+    let needed = [
+        ("accept", opcode::AcceptMulti::CODE),
+        ("receive", opcode::Recv::CODE),
+        ("send", opcode::Send::CODE),
+        ("send message", opcode::SendMsg::CODE),
+        ("cancel", opcode::AsyncCancel::CODE),
+        ("close", opcode::Close::CODE),
+        ("poll", opcode::PollAdd::CODE),
+        ("message to a ring", opcode::MsgRingData::CODE),
+    ];
+    Ok(needed.into_iter().filter(|(_, code)| !probe.is_supported(*code)).map(|(name, _)| name).collect())
+}
+
+/// A descriptor that wakes the shard which watches it; any thread may ring it.
+#[derive(Debug)]
+pub(crate) struct Bell(OwnedFd);
+
+impl Bell {
+    pub(crate) fn new() -> io::Result<Self> {
+        use rustix::event::{EventfdFlags, eventfd};
+        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    pub(crate) fn ring(&self) {
+        // Full (EAGAIN) means rung many times over.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,169 @@
+//! Sleeping and waking: who sleeps, who rings, and how long an idle shard watches before it sleeps.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::time::Duration;
+
+use shards::ids::ShardId;
+
+use super::net_ring::Bell;
+
+/// What a shard does when there is nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Watch memory for ever: lowest latency, one core fully used.
+    Spin,
+    /// Watch memory that long, then sleep. Zero sleeps at once.
+    Park(Duration),
+}
+
+/// What other threads know of one shard. On cache lines of its own (128 bytes: neighbours are fetched
+/// in pairs), so that going to sleep disturbs nobody.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Station {
+    /// True from before the last look at the mail until after the sleep.
+    asleep: AtomicBool,
+    /// The shard's net ring, once there is one.
+    doorbell: OnceLock<OwnedFd>,
+    bell: Bell,
+}
+
+/// The places where the shards of one process sleep, and how they stop. Shared by all shards and the
+/// main thread.
+#[derive(Debug)]
+pub struct Stations {
+    stations: Vec<Station>,
+    stopping: AtomicBool,
+    stopped: AtomicUsize,
+}
+
+impl Stations {
+    /// # Errors
+    /// If the descriptors that wake the shards cannot be made.
+    pub fn new(shards: u8) -> io::Result<Self> {
+        let station = |_| {
+            let bell = Bell::new()?;
+            Ok(Station { asleep: AtomicBool::new(false), doorbell: OnceLock::new(), bell })
+        };
+        let stations = (0..shards).map(station).collect::<io::Result<_>>()?;
+        Ok(Self { stations, stopping: AtomicBool::new(false), stopped: AtomicUsize::new(0) })
+    }
+
+    /// Asks all shards to stop.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake_all();
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// One shard has nothing left to do. When all have said so, all may leave: until then, each
+    /// drains its mail so that nobody waits for room.
+    pub(super) fn count_stopped(&self) {
+        if self.stopped.fetch_add(1, Ordering::AcqRel) + 1 == self.stations.len() {
+            self.wake_all();
+        }
+    }
+
+    /// Lets all shards leave without waiting for each other: one of them cannot go on.
+    pub(crate) fn abandon(&self) {
+        self.stopped.store(self.stations.len(), Ordering::Release);
+        self.wake_all();
+    }
+
+    pub(super) fn all_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire) >= self.stations.len()
+    }
+
+    pub(super) fn shards(&self) -> u8 {
+        u8::try_from(self.stations.len()).unwrap_or(u8::MAX)
+    }
+
+    /// Publishes where `shard` sleeps. Before this, its doorbell is silent; it looks at its mail once
+    /// more after it.
+    pub(super) fn announce(&self, shard: ShardId, doorbell: OwnedFd) {
+        if let Some(station) = self.stations.get(shard.index()) {
+            let first = station.doorbell.set(doorbell);
+            debug_assert!(first.is_ok(), "shard {shard} announced twice");
+        }
+    }
+
+    pub(super) fn bell(&self, shard: ShardId) -> Option<BorrowedFd<'_>> {
+        self.stations.get(shard.index()).map(|station| station.bell.fd())
+    }
+
+    /// Says that `shard` is about to sleep. It must look at its mail *after* this, and not sleep if
+    /// there is some.
+    ///
+    /// Either the poster sees `asleep`, or the sleeper sees the mail: the sleeper writes `asleep` and
+    /// then reads the rings, the poster writes the ring and then reads `asleep`, and each has a
+    /// sequentially consistent fence between its write and its read. Without both fences each side
+    /// could read the old value, and mail would wait for an unrelated wake-up.
+    pub(super) fn lie_down(&self, shard: ShardId) {
+        if let Some(station) = self.stations.get(shard.index()) {
+            station.asleep.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn get_up(&self, shard: ShardId) {
+        if let Some(station) = self.stations.get(shard.index()) {
+            station.asleep.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// The ring to knock at after mail was posted to `shard`; `None` if it is awake or somebody else
+    /// knocks already. See [`Self::lie_down`].
+    pub(super) fn knock(&self, shard: ShardId) -> Option<BorrowedFd<'_>> {
+        fence(Ordering::SeqCst);
+        let station = self.stations.get(shard.index())?;
+        let doorbell = station.doorbell.get()?;
+        if !station.asleep.load(Ordering::Relaxed) {
+            return None;
+        }
+        station.asleep.swap(false, Ordering::AcqRel).then(|| doorbell.as_fd())
+    }
+
+    fn wake_all(&self) {
+        for station in &self.stations {
+            station.bell.ring();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_sleeper_is_rung_and_only_once() {
+        let stations = Stations::new(2).unwrap();
+        let target = ShardId(1);
+        stations.lie_down(target);
+        assert!(stations.knock(target).is_none(), "no ring yet");
+        stations.announce(target, Bell::new().unwrap().fd().try_clone_to_owned().unwrap());
+        assert!(stations.knock(target).is_some());
+        assert!(stations.knock(target).is_none(), "somebody has rung already");
+        stations.lie_down(target);
+        stations.get_up(target);
+        assert!(stations.knock(target).is_none(), "awake");
+        assert!(stations.knock(ShardId(9)).is_none());
+    }
+
+    #[test]
+    fn all_have_stopped_when_the_last_says_so() {
+        let stations = Stations::new(2).unwrap();
+        assert!(!stations.is_stopping());
+        stations.stop();
+        assert!(stations.is_stopping());
+        stations.count_stopped();
+        assert!(!stations.all_stopped());
+        stations.count_stopped();
+        assert!(stations.all_stopped());
+    }
+}
