@@ -9,6 +9,11 @@
 //!
 //! The version is 31, 311, 5, or a list like `31,311`.
 
+mod chance;
+mod matrix;
+mod mutate;
+mod render;
+mod round_trip;
 mod summary;
 
 use shards::codec::{Frame, Framed, Packet, decode, frame};
