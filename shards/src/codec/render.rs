@@ -46,11 +46,16 @@ impl Layout<'_> {
     pub fn head_into(&self, packet_id: Option<PacketId>, out: &mut Vec<u8>) -> Option<usize> {
         let remaining = self.remaining()?;
         let start = out.len();
-        out.push(publish::first_byte(self.dup, self.qos, self.retain));
-        put_varint(remaining, out);
         let topic = self.topic_sent();
-        let topic_len = u16::try_from(topic.len()).ok()?;
-        out.extend_from_slice(&topic_len.to_be_bytes());
+        let [high, low] = u16::try_from(topic.len()).ok()?.to_be_bytes();
+        let (len, count) = varint::encode(remaining);
+        // One append for all that is short: each looks at the buffer's capacity.
+        let mut fixed = [0; 1 + varint::BYTES_MAX + 2];
+        fixed[0] = publish::first_byte(self.dup, self.qos, self.retain);
+        fixed[1..=varint::BYTES_MAX].copy_from_slice(&len);
+        fixed[1 + count] = high;
+        fixed[2 + count] = low;
+        out.extend_from_slice(&fixed[..3 + count]);
         out.extend_from_slice(topic.as_bytes());
         let id_offset = match self.qos {
             QoS::AtMostOnce => None,

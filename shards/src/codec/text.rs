@@ -26,9 +26,7 @@ pub fn string(bytes: &[u8]) -> Result<&str, Reject> {
 #[inline]
 pub fn topic_name(bytes: &[u8]) -> Result<&str, Reject> {
     let text = str::from_utf8(bytes).map_err(|_| Reject::malformed("topic that is not UTF-8"))?;
-    // No early exit: the loop without branches is done several bytes at a time.
-    let bad = bytes.iter().fold(false, |bad, &byte| bad | is_forbidden(byte));
-    if bad {
+    if has_forbidden(bytes) {
         return Err(Reject::malformed("topic name with a wildcard or U+0000"));
     }
     Ok(text)
@@ -40,9 +38,37 @@ pub fn has_wildcard(text: &str) -> bool {
     text.bytes().any(|byte| byte == b'+' || byte == b'#')
 }
 
-fn is_forbidden(byte: u8) -> bool {
-    (byte == 0) | (byte == b'+') | (byte == b'#')
+/// True if there is a wildcard character or U+0000, eight bytes at a time.
+#[inline]
+fn has_forbidden(bytes: &[u8]) -> bool {
+    let (words, _) = bytes.as_chunks::<8>();
+    match bytes.last_chunk::<8>() {
+        // The last eight bytes overlap the words before them, so that no byte is left over.
+        Some(&last) => {
+            let hits = words.iter().fold(hits(last), |found, &word| found | hits(word));
+            hits != 0
+        }
+        None => bytes.iter().any(|&byte| byte == 0 || byte == b'+' || byte == b'#'),
+    }
 }
+
+/// Not 0 if one of eight bytes is forbidden.
+#[inline]
+fn hits(word: [u8; 8]) -> u64 {
+    let word = u64::from_ne_bytes(word);
+    zeros(word) | zeros(word ^ PLUS) | zeros(word ^ HASH)
+}
+
+/// Not 0 if one of eight bytes is 0: only such a byte, or one above it, borrows into its highest
+/// bit without having had it.
+#[inline]
+fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & (ONES << 7)
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const PLUS: u64 = u64::from_ne_bytes([b'+'; 8]);
+const HASH: u64 = u64::from_ne_bytes([b'#'; 8]);
 
 #[cfg(test)]
 mod tests {
@@ -84,5 +110,22 @@ mod tests {
         check(b"a/+/b", true, false);
         check(b"a/#", true, false);
         check(b"", true, true);
+    }
+
+    #[test]
+    fn forbidden_bytes_are_found_wherever_they_are() {
+        for count in 0..40 {
+            for filler in [1, b'a', b'"', b'$', b'*', b',', 0x7F] {
+                let mut bytes = vec![filler; count];
+                check(&bytes, true, true);
+                for index in 0..count {
+                    for (forbidden, as_string) in [(0, false), (b'+', true), (b'#', true)] {
+                        bytes[index] = forbidden;
+                        check(&bytes, as_string, false);
+                    }
+                    bytes[index] = filler;
+                }
+            }
+        }
     }
 }

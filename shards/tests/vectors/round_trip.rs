@@ -99,7 +99,9 @@ fn message(chance: &mut Chance, version: Version, is_will: bool, raw: &mut Vec<u
         Property::User("k", text(chance)),
         Property::User("k", "w"),
     ];
-    if !is_will {
+    if is_will {
+        choices.push(Property::WillDelay(chance.u32()));
+    } else {
         choices.push(Property::TopicAlias(chance.u16().max(1)));
         choices.push(Property::SubscriptionId(subscription_id(chance)));
         choices.push(Property::SubscriptionId(subscription_id(chance)));
@@ -144,16 +146,17 @@ fn connect() {
     });
 }
 
-/// A will's properties can only come from a decoded CONNECT; those of a PUBLISH serve as well where
-/// both have them.
 #[test]
 fn properties_of_a_will() {
     each(|chance, version| {
         let mut raw = Vec::new();
         message(chance, version, true, &mut raw);
         let mut will = Will::new("w", b"bye");
-        will.properties = MessageProperties::parse(&raw).expect("made of parts that are legal");
-        will.delay_s = if version.is_v5() { chance.u32() / 2 } else { 0 };
+        let (properties, delay_s) =
+            MessageProperties::parse_will(&raw).expect("made of parts that are legal");
+        will.properties = properties;
+        let has_own_delay = properties.iter().any(|property| property.id() == 0x18);
+        will.delay_s = if version.is_v5() && !has_own_delay { chance.u32() } else { delay_s };
         let mut connect = Connect::new(version, "c");
         connect.will = Some(will);
         let mut out = Vec::new();
