@@ -4,8 +4,9 @@
 //! borrows from the bytes, nothing is allocated. No input makes it panic. A packet that decodes has
 //! the form that the standard gives it, as far as one packet alone can tell; what depends on the
 //! session, the direction or the settings is for the connection to check. Encoding writes the
-//! shortest form; strings longer than 65,535 bytes are cut there, packets longer than the protocol
-//! has are not written at all. The codec keeps no state and belongs to nobody.
+//! shortest form; packets longer than the protocol has are not written at all, strings longer than
+//! 65,535 bytes are cut there (but a PUBLISH whose topic name is too long is not written). The codec
+//! keeps no state and belongs to nobody.
 
 pub mod ack;
 pub mod auth;
