@@ -51,8 +51,11 @@ impl<'a> MessageProperties<'a> {
         Ok(message)
     }
 
-    /// The properties of a will, and its delay.
-    pub(super) fn parse_will(raw: &'a [u8]) -> Result<(Self, u32), Reject> {
+    /// The properties of a will, without the length in front of them, and its delay in seconds.
+    ///
+    /// # Errors
+    /// Malformed or a protocol error.
+    pub fn parse_will(raw: &'a [u8]) -> Result<(Self, u32), Reject> {
         let mut properties = PropertyReader::new(raw);
         let mut message = Self { raw, ..Self::EMPTY };
         let mut delay_s = 0;

@@ -4,24 +4,25 @@
 //! borrows from the bytes, nothing is allocated. No input makes it panic. A packet that decodes has
 //! the form that the standard gives it, as far as one packet alone can tell; what depends on the
 //! session, the direction or the settings is for the connection to check. Encoding writes the
-//! shortest form; strings longer than 65,535 bytes are cut there, packets longer than the protocol
-//! has are not written at all. The codec keeps no state and belongs to nobody.
+//! shortest form; packets longer than the protocol has are not written at all, strings longer than
+//! 65,535 bytes are cut there (but a PUBLISH whose topic name is too long is not written). The codec
+//! keeps no state and belongs to nobody.
 
-mod ack;
-mod auth;
-mod connack;
-mod connect;
-mod disconnect;
-mod frame;
-mod message;
-mod properties;
-mod publish;
-mod render;
-mod suback;
-mod subscribe;
+pub mod ack;
+pub mod auth;
+pub mod connack;
+pub mod connect;
+pub mod disconnect;
+pub mod frame;
+pub mod message;
+pub mod properties;
+pub mod publish;
+pub mod render;
+pub mod suback;
+pub mod subscribe;
 pub mod text;
-mod unsuback;
-mod unsubscribe;
+pub mod unsuback;
+pub mod unsubscribe;
 pub mod varint;
 mod wire;
 

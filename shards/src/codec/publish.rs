@@ -2,8 +2,9 @@
 
 use super::frame::{Frame, PacketKind};
 use super::message::MessageProperties;
+use super::render::Layout;
 use super::text;
-use super::wire::{self, Reader, Sink};
+use super::wire::Reader;
 use crate::ids::{PacketId, QoS, Version};
 use crate::reject::Reject;
 
@@ -72,34 +73,38 @@ impl<'a> Publish<'a> {
         packet_len.saturating_sub(self.payload.len())
     }
 
-    /// Appends the packet; nothing if it would be longer than the protocol has. Without its packet
-    /// identifier a QoS 1 or 2 packet gets a 0 in its place, which nobody accepts.
+    /// Appends the packet; nothing if it, or its topic name, is longer than the protocol has.
+    /// Without its packet identifier a QoS 1 or 2 packet gets a 0 in its place, which nobody
+    /// accepts.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
-        wire::packet(self.first_byte(), out, &|sink| self.body(version, sink));
+        let layout = self.layout(version);
+        if layout.packet_len().is_some() {
+            layout.head_into(self.packet_id, out);
+            out.extend_from_slice(self.payload);
+        }
     }
 
-    /// Bytes of the whole packet; `None` if it is longer than the protocol has.
+    /// Bytes of the whole packet; `None` if the protocol cannot say that.
     #[must_use]
     pub fn encoded_len(&self, version: Version) -> Option<usize> {
-        wire::packet_len(&|sink| self.body(version, sink))
+        self.layout(version).packet_len()
     }
 
-    fn first_byte(&self) -> u8 {
-        first_byte(self.dup, self.qos, self.retain)
-    }
-
-    fn body(&self, version: Version, sink: &mut dyn Sink) {
-        wire::put_string(sink, self.topic);
-        match self.qos {
-            QoS::AtMostOnce => {}
-            QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                wire::put_u16(sink, self.packet_id.map_or(0, PacketId::value));
-            }
+    /// Alias, expiry and subscription identifiers stay among the raw properties.
+    fn layout(&self, version: Version) -> Layout<'a> {
+        Layout {
+            version,
+            dup: self.dup,
+            qos: self.qos,
+            retain: self.retain,
+            topic: self.topic,
+            properties: self.properties.raw(),
+            message_expiry_s: None,
+            subscription_ids: &[],
+            alias: None,
+            alias_known: false,
+            payload_len: self.payload.len(),
         }
-        if version.is_v5() {
-            wire::put_properties(sink, &|sink| sink.put(self.properties.raw()));
-        }
-        sink.put(self.payload);
     }
 }
 

@@ -33,7 +33,7 @@ impl Layout<'_> {
     #[must_use]
     #[inline]
     pub fn packet_len(&self) -> Option<usize> {
-        let remaining = self.remaining()?;
+        let Lengths { remaining, .. } = self.lengths()?;
         usize::try_from(remaining).ok()?.checked_add(1 + varint::encoded_len(remaining))
     }
 
@@ -44,14 +44,16 @@ impl Layout<'_> {
     /// nothing if [`Self::packet_len`] is `None`.
     #[inline]
     pub fn head_into(&self, packet_id: Option<PacketId>, out: &mut Vec<u8>) -> Option<usize> {
-        let remaining = self.remaining()?;
+        let lengths = self.lengths()?;
         let start = out.len();
-        out.push(publish::first_byte(self.dup, self.qos, self.retain));
-        put_varint(remaining, out);
-        let topic = self.topic_sent();
-        let topic_len = u16::try_from(topic.len()).ok()?;
-        out.extend_from_slice(&topic_len.to_be_bytes());
-        out.extend_from_slice(topic.as_bytes());
+        let (len, count) = varint::encode(lengths.remaining);
+        // One append for all that is short: each looks at the buffer's capacity.
+        let mut fixed = [0; 1 + varint::BYTES_MAX + 2];
+        fixed[0] = publish::first_byte(self.dup, self.qos, self.retain);
+        fixed[1..=varint::BYTES_MAX].copy_from_slice(&len);
+        fixed[1 + count..3 + count].copy_from_slice(&lengths.topic.to_be_bytes());
+        out.extend_from_slice(&fixed[..3 + count]);
+        out.extend_from_slice(self.topic_sent().as_bytes());
         let id_offset = match self.qos {
             QoS::AtMostOnce => None,
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
@@ -60,15 +62,16 @@ impl Layout<'_> {
                 Some(offset)
             }
         };
-        if self.version.is_v5() {
-            self.properties_into(out);
+        match lengths.properties {
+            None => {}
+            Some(0) => out.push(0),
+            Some(len) => self.properties_into(len, out),
         }
         id_offset
     }
 
-    fn properties_into(&self, out: &mut Vec<u8>) {
-        // `remaining` was within bounds, so this part of it is.
-        put_varint(u32::try_from(self.properties_len()).unwrap_or(0), out);
+    fn properties_into(&self, len: u32, out: &mut Vec<u8>) {
+        put_varint(len, out);
         if let Some(seconds) = self.message_expiry_s {
             out.push(0x02);
             out.extend_from_slice(&seconds.to_be_bytes());
@@ -85,6 +88,7 @@ impl Layout<'_> {
     }
 
     /// The topic name that goes on the wire.
+    #[inline]
     fn topic_sent(&self) -> &str {
         let has_alias = self.version.is_v5() && self.alias.is_some();
         if has_alias && self.alias_known { "" } else { self.topic }
@@ -97,21 +101,32 @@ impl Layout<'_> {
         expiry + alias + ids.sum::<usize>() + self.properties.len()
     }
 
-    /// The remaining length; `None` if it, or the topic, is too long.
-    fn remaining(&self) -> Option<u32> {
-        let topic_len = usize::from(u16::try_from(self.topic_sent().len()).ok()?);
+    /// `None` if the topic or the whole is too long.
+    #[inline]
+    fn lengths(&self) -> Option<Lengths> {
+        let topic = u16::try_from(self.topic_sent().len()).ok()?;
         let id_len = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
-        let properties_len = if self.version.is_v5() {
+        let mut remaining = (2 + usize::from(topic) + id_len).checked_add(self.payload_len)?;
+        let properties = if self.version.is_v5() {
             let len = self.properties_len();
             let said = u32::try_from(len).ok().filter(|&len| len <= REMAINING_LENGTH_MAX)?;
-            len.checked_add(varint::encoded_len(said))?
+            remaining = remaining.checked_add(len)?.checked_add(varint::encoded_len(said))?;
+            Some(said)
         } else {
-            0
+            None
         };
-        let head_len = (2 + topic_len + id_len).checked_add(properties_len)?;
-        let len = head_len.checked_add(self.payload_len)?;
-        u32::try_from(len).ok().filter(|&len| len <= REMAINING_LENGTH_MAX)
+        let remaining = u32::try_from(remaining).ok().filter(|&len| len <= REMAINING_LENGTH_MAX)?;
+        Some(Lengths { remaining, topic, properties })
     }
+}
+
+/// What a head says about lengths.
+#[derive(Debug)]
+struct Lengths {
+    remaining: u32,
+    topic: u16,
+    /// None before MQTT 5.0.
+    properties: Option<u32>,
 }
 
 fn put_varint(value: u32, out: &mut Vec<u8>) {
