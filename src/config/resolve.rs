@@ -163,6 +163,8 @@ fn resolve_settings(check: &Check<'_>, document: &Document) -> Result<Settings, 
     let mailbox_min = i64::try_from(MAILBOX_BYTES / 4).unwrap_or(0);
     let n = check;
     Ok(Settings {
+        // There is no durable store behind the seam yet, so nobody can ask to wait for it.
+        is_durable: false,
         packet_bytes_max: n.number(
             "limits.packet_bytes_max",
             limits.packet_bytes_max,
