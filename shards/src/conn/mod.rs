@@ -218,6 +218,8 @@ impl Conns {
 pub struct Pool {
     spare: Vec<Vec<u8>>,
     bytes: usize,
+    /// The fewest spare buffers since the last trim: so many were not needed by anybody.
+    unused_count: usize,
 }
 
 /// Memory that waits for its next use on one shard; what is beyond goes back to the allocator.
@@ -230,13 +232,10 @@ const POOL_BUFFER_BYTES: usize = 1024;
 impl Pool {
     #[must_use]
     pub fn take(&mut self) -> Vec<u8> {
-        match self.spare.pop() {
-            Some(buffer) => {
-                self.bytes -= buffer.capacity();
-                buffer
-            }
-            None => Vec::with_capacity(POOL_BUFFER_BYTES),
-        }
+        let Some(buffer) = self.spare.pop() else { return Vec::with_capacity(POOL_BUFFER_BYTES) };
+        self.bytes -= buffer.capacity();
+        self.unused_count = self.unused_count.min(self.spare.len());
+        buffer
     }
 
     pub fn give(&mut self, mut buffer: Vec<u8>) {
@@ -249,13 +248,17 @@ impl Pool {
         self.spare.push(buffer);
     }
 
-    /// Lets half of the spare buffers go: called now and then, so that a burst is not held for ever.
+    /// Gives back what nobody needed since the last time, so that a burst is not held for ever and a
+    /// steady flow keeps what it uses.
     pub fn trim(&mut self) {
-        let keep = self.spare.len() / 2;
+        let keep = self.spare.len() - self.unused_count.min(self.spare.len());
         for buffer in self.spare.drain(keep..) {
             self.bytes -= buffer.capacity();
         }
-        self.spare.shrink_to(keep * 2);
+        if self.spare.capacity() > 2 * keep + 64 {
+            self.spare.shrink_to(2 * keep);
+        }
+        self.unused_count = keep;
     }
 }
 

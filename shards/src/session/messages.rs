@@ -73,6 +73,8 @@ struct Kept {
 pub struct Messages {
     kept: Arena<Kept>,
     spare: Vec<(String, Vec<u8>)>,
+    /// The fewest spare buffers since the last trim: so many were not needed by anybody.
+    unused_count: usize,
     bytes: usize,
 }
 
@@ -84,6 +86,7 @@ impl Messages {
     /// Keeps a message; the answer is its first use.
     pub fn keep(&mut self, message: &Message<'_>) -> MessageRef {
         let (mut topic, mut bytes) = self.spare.pop().unwrap_or_default();
+        self.unused_count = self.unused_count.min(self.spare.len());
         topic.push_str(message.topic);
         bytes.extend_from_slice(message.properties);
         let shared = match message.payload {
@@ -149,10 +152,15 @@ impl Messages {
         self.bytes
     }
 
-    /// Lets half of the spare buffers go: called now and then, so that a burst is not held for ever.
+    /// Gives back what nobody needed since the last time, so that a burst is not held for ever and a
+    /// steady flow keeps what it uses.
     pub fn trim(&mut self) {
-        self.spare.truncate(self.spare.len() / 2);
-        self.spare.shrink_to(self.spare.len() * 2);
+        let keep = self.spare.len() - self.unused_count.min(self.spare.len());
+        self.spare.truncate(keep);
+        if self.spare.capacity() > 2 * keep + 64 {
+            self.spare.shrink_to(2 * keep);
+        }
+        self.unused_count = keep;
     }
 }
 

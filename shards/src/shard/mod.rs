@@ -312,5 +312,5 @@ impl Shard {
     }
 }
 
-/// How often memory that a burst left behind is given back, by half.
+/// How often memory that a burst left behind is given back.
 const HOUSEKEEPING: std::time::Duration = std::time::Duration::from_secs(10);
