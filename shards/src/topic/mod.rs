@@ -12,7 +12,9 @@ pub mod retained;
 pub mod share;
 pub mod trie;
 
+mod edges;
 mod epochs;
+mod held;
 mod nodes;
 mod roster;
 mod slab;

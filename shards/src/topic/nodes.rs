@@ -2,11 +2,9 @@
 //! knowledge of what hangs on a node.
 //!
 //! A node that has had one child since it was last childless names it directly. The children of all
-//! other nodes are in hash tables keyed by (parent, level), split in segments so that growing one
-//! stops the shard for a fraction of a millisecond however large the index is.
+//! other nodes are found by a hash of (parent, level).
 
-use hashbrown::HashTable;
-
+use super::edges::Edges;
 use super::hash::Seeded;
 use super::name::levels;
 use super::slab::Slab;
@@ -22,10 +20,6 @@ const HAS_HASH: u32 = 1 << 30;
 /// The low bits are the number of the only child, not the count of children.
 const DIRECT: u32 = 1 << 29;
 const CHILD_MASK: u32 = DIRECT - 1;
-
-const SEGMENTS: usize = 256;
-/// The table itself uses the lowest bits of a hash and the seven highest.
-const SEGMENT_SHIFT: u32 = 48;
 
 /// One prefix. `held` is the trie's: 0 if nothing hangs here.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,12 +51,24 @@ impl Node {
 }
 
 /// A level: up to 11 bytes in place, a longer one by its number in `Nodes::texts`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Text([u8; 12]);
 
 const LONG: u8 = u8::MAX;
 
 impl Text {
+    /// `None` if it is too long to be here.
+    fn short(level: &[u8]) -> Option<Self> {
+        let count = u8::try_from(level.len()).ok()?;
+        let mut text = [0; 12];
+        // Byte by byte is faster than a call for so few.
+        for (place, byte) in text.get_mut(1..=level.len())?.iter_mut().zip(level) {
+            *place = *byte;
+        }
+        text[0] = count;
+        Some(Self(text))
+    }
+
     /// The number of a text that is too long to be here.
     fn long(self) -> Option<u32> {
         let [count, a, b, c, d, ..] = self.0;
@@ -78,19 +84,38 @@ impl Text {
 /// Which child of a node, in the form that a lookup wants.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LevelKey<'a> {
-    pub(super) level: &'a [u8],
-    pub(super) hash: u64,
+    level: &'a [u8],
+    /// The level as a node has it, unless it is long.
+    text: Option<Text>,
+    hash: u64,
+}
+
+/// What remains of a [`LevelKey`] without the level itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LevelDigest {
+    text: Option<Text>,
+    hash: u64,
+}
+
+impl<'a> LevelKey<'a> {
+    pub(super) fn new(level: &'a [u8], digest: LevelDigest) -> Self {
+        Self { level, text: digest.text, hash: digest.hash }
+    }
+
+    pub(super) fn digest(self) -> LevelDigest {
+        LevelDigest { text: self.text, hash: self.hash }
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Nodes {
     slab: Slab<Node>,
-    edges: Vec<HashTable<u32>>,
+    edges: Edges,
     texts: Slab<Box<[u8]>>,
     text_bytes: usize,
     keys: Seeded,
-    plus_hash: u64,
-    hash_hash: u64,
+    plus: LevelKey<'static>,
+    hash: LevelKey<'static>,
 }
 
 impl Nodes {
@@ -101,12 +126,12 @@ impl Nodes {
         debug_assert_eq!(root, ROOT);
         Self {
             slab,
-            edges: Vec::new(),
+            edges: Edges::new(),
             texts: Slab::new(),
             text_bytes: 0,
             keys,
-            plus_hash: keys.bytes(b"+"),
-            hash_hash: keys.bytes(b"#"),
+            plus: key(keys, b"+"),
+            hash: key(keys, b"#"),
         }
     }
 
@@ -137,6 +162,12 @@ impl Nodes {
             self.slab.remove(node);
             node = parent;
         }
+        if self.count() == 0 {
+            // Memory of better days goes back; a slab does that alone only without the root.
+            let root = self.slab[ROOT];
+            self.slab = Slab::new();
+            self.slab.insert(root);
+        }
     }
 
     pub(super) fn set_held(&mut self, node: u32, held: u32) {
@@ -153,32 +184,28 @@ impl Nodes {
     }
 
     pub(super) fn key<'a>(&self, level: &'a [u8]) -> LevelKey<'a> {
-        LevelKey { level, hash: self.keys.bytes(level) }
+        key(self.keys, level)
     }
 
     pub(super) fn child(&self, parent: u32, key: LevelKey<'_>) -> Option<u32> {
         let node = self.slab[parent];
         if let Some(child) = node.only_child() {
-            return self.is_named(child, key.level).then_some(child);
+            return self.is_named(child, key).then_some(child);
         }
         if node.is_leaf() {
             return None;
         }
         let hash = self.edge_hash(parent, key.hash);
         self.edges
-            .get(segment(hash))?
-            .find(hash, |&child| {
-                self.slab[child].parent == parent && self.is_named(child, key.level)
-            })
-            .copied()
+            .find(hash, |child| self.slab[child].parent == parent && self.is_named(child, key))
     }
 
     pub(super) fn plus_child(&self, parent: u32) -> Option<u32> {
-        self.child(parent, LevelKey { level: b"+", hash: self.plus_hash })
+        self.child(parent, self.plus)
     }
 
     pub(super) fn hash_child(&self, parent: u32) -> Option<u32> {
-        self.child(parent, LevelKey { level: b"#", hash: self.hash_hash })
+        self.child(parent, self.hash)
     }
 
     /// The nodes from just below the root down to `node`.
@@ -208,13 +235,14 @@ impl Nodes {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let edges: usize = self.edges.iter().map(HashTable::allocation_size).sum();
-        let segments = self.edges.capacity() * size_of::<HashTable<u32>>();
-        self.slab.bytes() + self.texts.bytes() + self.text_bytes + edges + segments
+        self.slab.bytes() + self.texts.bytes() + self.text_bytes + self.edges.bytes()
     }
 
-    fn is_named(&self, node: u32, level: &[u8]) -> bool {
-        self.level(node) == level
+    fn is_named(&self, node: u32, key: LevelKey<'_>) -> bool {
+        match key.text {
+            Some(text) => self.slab[node].text == text,
+            None => self.level(node) == key.level,
+        }
     }
 
     fn edge_hash(&self, parent: u32, level_hash: u64) -> u64 {
@@ -222,7 +250,7 @@ impl Nodes {
     }
 
     fn add_child(&mut self, parent: u32, key: LevelKey<'_>) -> u32 {
-        let text = self.store_text(key.level);
+        let text = key.text.unwrap_or_else(|| self.store_text(key.level));
         let child = self.slab.insert(Node { parent, children: 0, held: 0, text });
         assert!(child < NODES_MAX, "callers ask `has_room` before they subscribe");
         let wildcard = wildcard_flag(key.level);
@@ -234,11 +262,11 @@ impl Nodes {
         if let Some(only) = above.only_child() {
             let flags = above.children & (HAS_PLUS | HAS_HASH);
             self.slab[parent].children = flags | 1;
-            self.insert_edge(only);
+            self.edges.insert(self.hash_of(only), only);
         }
         self.slab[parent].children += 1;
         self.slab[parent].children |= wildcard;
-        self.insert_edge(child);
+        self.edges.insert(self.edge_hash(parent, key.hash), child);
         child
     }
 
@@ -248,35 +276,11 @@ impl Nodes {
             self.slab[parent].children = 0;
             return;
         }
-        self.remove_edge(child);
+        self.edges.remove(self.hash_of(child), child);
         let left = above.children & !wildcard_flag(self.level(child));
         let left = left - 1;
         debug_assert!(left & CHILD_MASK != 0 || left == 0);
         self.slab[parent].children = left;
-    }
-
-    fn insert_edge(&mut self, child: u32) {
-        if self.edges.is_empty() {
-            self.edges.resize_with(SEGMENTS, HashTable::new);
-        }
-        let hash = self.hash_of(child);
-        let mut table = std::mem::take(&mut self.edges[segment(hash)]);
-        table.insert_unique(hash, child, |&other| self.hash_of(other));
-        self.edges[segment(hash)] = table;
-    }
-
-    fn remove_edge(&mut self, child: u32) {
-        let hash = self.hash_of(child);
-        let mut table = std::mem::take(&mut self.edges[segment(hash)]);
-        if let Ok(entry) = table.find_entry(hash, |&other| other == child) {
-            entry.remove();
-        }
-        if table.is_empty() {
-            table = HashTable::new();
-        } else if table.len() < table.capacity() / 8 {
-            table.shrink_to(table.len() * 2, |&other| self.hash_of(other));
-        }
-        self.edges[segment(hash)] = table;
     }
 
     fn hash_of(&self, node: u32) -> u64 {
@@ -284,20 +288,14 @@ impl Nodes {
     }
 
     fn store_text(&mut self, level: &[u8]) -> Text {
-        let mut text = [0; 12];
-        match (u8::try_from(level.len()), text.get_mut(1..=level.len())) {
-            (Ok(count), Some(place)) => {
-                place.copy_from_slice(level);
-                text[0] = count;
-            }
-            _ => {
-                self.text_bytes += level.len();
-                let [a, b, c, d] = self.texts.insert(level.into()).to_le_bytes();
-                text = [LONG, a, b, c, d, 0, 0, 0, 0, 0, 0, 0];
-            }
-        }
-        Text(text)
+        self.text_bytes += level.len();
+        let [a, b, c, d] = self.texts.insert(level.into()).to_le_bytes();
+        Text([LONG, a, b, c, d, 0, 0, 0, 0, 0, 0, 0])
     }
+}
+
+fn key(keys: Seeded, level: &[u8]) -> LevelKey<'_> {
+    LevelKey { level, text: Text::short(level), hash: keys.bytes(level) }
 }
 
 fn wildcard_flag(level: &[u8]) -> u32 {
@@ -306,10 +304,4 @@ fn wildcard_flag(level: &[u8]) -> u32 {
         b"#" => HAS_HASH,
         _ => 0,
     }
-}
-
-fn segment(hash: u64) -> usize {
-    let [_, _, _, _, _, _, segment, _] = hash.to_le_bytes();
-    debug_assert_eq!(u64::from(segment), (hash >> SEGMENT_SHIFT) & 0xff);
-    usize::from(segment)
 }

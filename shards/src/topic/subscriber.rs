@@ -1,5 +1,6 @@
 //! What a match is made of: a subscriber with its options, and the buffer that a walk fills.
 
+use super::nodes::LevelDigest;
 use super::roster::OfSession;
 use super::share::GroupId;
 use crate::ids::{QoS, SessionId, SubscriptionId};
@@ -118,5 +119,5 @@ pub(super) struct WalkScratch {
 pub(super) struct LevelSpan {
     pub(super) start: usize,
     pub(super) end: usize,
-    pub(super) hash: u64,
+    pub(super) digest: LevelDigest,
 }

@@ -12,6 +12,7 @@ use hashbrown::HashTable;
 
 use super::epochs::{Epochs, Stamp};
 use super::hash::Seeded;
+use super::held::Held;
 use super::name::levels;
 use super::nodes::{LevelKey, NODES_MAX, Nodes, ROOT};
 use super::roster::Roster;
@@ -58,18 +59,7 @@ pub struct Left {
     pub total: u32,
 }
 
-/// What hangs on a node. Most have one thing: those need no [`Many`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
-    Nothing,
-    One(u32),
-    Remote(ShardId),
-    Many(u32),
-}
-
-const TAG_SHIFT: u32 = 30;
-const TAG_MASK: u32 = (1 << TAG_SHIFT) - 1;
-
+/// What hangs on a node that has more than one thing.
 #[derive(Debug, Default)]
 struct Many {
     subscribers: Roster<Subscriber>,
@@ -121,15 +111,17 @@ impl Trie {
         let node = self.nodes.ensure(filter);
         let (replaced, first_here) = match self.held(node) {
             Held::Nothing => {
-                let one = self.ones.insert(subscriber);
-                self.set_held(node, Held::One(one));
+                self.hold_one(node, subscriber);
                 (false, true)
             }
-            Held::One(one) if self.ones[one].session == subscriber.session => {
-                self.ones[one] = subscriber;
+            held @ (Held::Plain(_) | Held::One(_))
+                if self.one(held).is_some_and(|one| one.session == subscriber.session) =>
+            {
+                self.release_one(held);
+                self.hold_one(node, subscriber);
                 (true, false)
             }
-            Held::One(_) | Held::Remote(_) | Held::Many(_) => {
+            Held::Plain(_) | Held::One(_) | Held::Remote(_) | Held::Many(_) => {
                 let many = self.widen(node);
                 let roster = &mut self.many[many].subscribers;
                 match roster.position(subscriber.session) {
@@ -156,11 +148,11 @@ impl Trie {
         let NodeId(node) = node;
         let last_here = match Held::unpack(self.nodes.get(node)?.held) {
             Held::Nothing | Held::Remote(_) => return None,
-            Held::One(one) => {
-                if self.ones[one].session != session {
+            held @ (Held::Plain(_) | Held::One(_)) => {
+                if self.one(held)?.session != session {
                     return None;
                 }
-                self.ones.remove(one);
+                self.release_one(held);
                 self.on_node_change(node);
                 self.set_held(node, Held::Nothing);
                 true
@@ -186,7 +178,7 @@ impl Trie {
         match self.held(node) {
             Held::Nothing => self.set_held(node, Held::Remote(shard)),
             Held::Remote(known) if known == shard => return,
-            Held::One(_) | Held::Remote(_) | Held::Many(_) => {
+            Held::Plain(_) | Held::One(_) | Held::Remote(_) | Held::Many(_) => {
                 let many = self.widen(node);
                 let remote = &mut self.many[many].remote;
                 if *remote & bit(shard) != 0 {
@@ -207,7 +199,9 @@ impl Trie {
                 self.many[many].remote &= !bit(shard);
                 self.narrow(node);
             }
-            Held::Nothing | Held::One(_) | Held::Remote(_) | Held::Many(_) => return,
+            Held::Nothing | Held::Plain(_) | Held::One(_) | Held::Remote(_) | Held::Many(_) => {
+                return;
+            }
         }
         self.epochs.on_change(levels(filter).map(str::as_bytes));
         self.nodes.prune(node);
@@ -295,11 +289,13 @@ impl Trie {
     }
 
     #[must_use]
-    pub fn subscriber(&self, node: NodeId, session: SessionId) -> Option<&Subscriber> {
+    pub fn subscriber(&self, node: NodeId, session: SessionId) -> Option<Subscriber> {
         match Held::unpack(self.nodes.get(node.0)?.held) {
             Held::Nothing | Held::Remote(_) => None,
-            Held::One(one) => self.ones.get(one).filter(|found| found.session == session),
-            Held::Many(many) => self.many.get(many)?.subscribers.find(session),
+            held @ (Held::Plain(_) | Held::One(_)) => {
+                self.one(held).filter(|found| found.session == session)
+            }
+            Held::Many(many) => self.many.get(many)?.subscribers.find(session).copied(),
         }
     }
 
@@ -320,10 +316,10 @@ impl Trie {
         let mut scratch = std::mem::take(&mut hits.scratch);
         scratch.pending.clear();
         scratch.levels.clear();
-        scratch.pending.push((ROOT, 0));
         // MQTT-4.7.2-1: a wildcard in front does not reach topics that begin with `$`.
         let is_dollar = topic.starts_with('$');
-        while let Some((at, depth)) = scratch.pending.pop() {
+        let mut next = Some((ROOT, 0));
+        while let Some((at, depth)) = next.take().or_else(|| scratch.pending.pop()) {
             let node = self.nodes.node(at);
             let is_open = depth > 0 || !is_dollar;
             if is_open && node.has_hash() {
@@ -337,8 +333,8 @@ impl Trie {
                 scratch.pending.extend(self.nodes.plus_child(at).map(|child| (child, depth + 1)));
             }
             let level = topic.as_bytes().get(span.start..span.end).unwrap_or_default();
-            let literal = self.nodes.child(at, LevelKey { level, hash: span.hash });
-            scratch.pending.extend(literal.map(|child| (child, depth + 1)));
+            let literal = self.nodes.child(at, LevelKey::new(level, span.digest));
+            next = literal.map(|child| (child, depth + 1));
         }
         hits.scratch = scratch;
     }
@@ -399,11 +395,34 @@ impl Trie {
         self.nodes.set_held(node, held.pack());
     }
 
+    /// Makes the node, which holds nothing, hold one subscriber.
+    fn hold_one(&mut self, node: u32, subscriber: Subscriber) {
+        let held =
+            Held::plain(subscriber).unwrap_or_else(|| Held::One(self.ones.insert(subscriber)));
+        self.set_held(node, held);
+    }
+
+    fn one(&self, held: Held) -> Option<Subscriber> {
+        match held {
+            Held::Plain(subscriber) => Some(subscriber),
+            Held::One(one) => self.ones.get(one).copied(),
+            Held::Nothing | Held::Remote(_) | Held::Many(_) => None,
+        }
+    }
+
+    /// Frees the place of a lone subscriber that a node held.
+    fn release_one(&mut self, held: Held) {
+        if let Held::One(one) = held {
+            self.ones.remove(one);
+        }
+    }
+
     /// Makes the node hold a [`Many`], with what it holds now.
     fn widen(&mut self, node: u32) -> u32 {
         let mut fresh = Many::default();
         match self.held(node) {
             Held::Nothing => {}
+            Held::Plain(one) => fresh.subscribers.push(one),
             Held::One(one) => fresh.subscribers.push(self.ones.remove(one)),
             Held::Remote(shard) => fresh.remote = bit(shard),
             Held::Many(many) => return many,
@@ -420,17 +439,16 @@ impl Trie {
         if !many.groups.is_empty() {
             return;
         }
-        let held = match (&*many.subscribers, many.remote) {
-            ([], 0) => Held::Nothing,
-            ([one], 0) => Held::One(self.ones.insert(*one)),
-            ([], remote) if remote.is_power_of_two() => match u8::try_from(remote.ilog2()) {
-                Ok(shard) => Held::Remote(ShardId(shard)),
-                Err(_) => return,
-            },
+        match (&*many.subscribers, many.remote) {
+            ([], 0) => self.set_held(node, Held::Nothing),
+            (&[one], 0) => self.hold_one(node, one),
+            ([], remote) if remote.is_power_of_two() => {
+                let Ok(shard) = u8::try_from(remote.ilog2()) else { return };
+                self.set_held(node, Held::Remote(ShardId(shard)));
+            }
             _ => return,
-        };
+        }
         self.many.remove(at);
-        self.set_held(node, held);
     }
 
     fn on_node_change(&mut self, node: u32) {
@@ -447,6 +465,10 @@ impl Trie {
     fn collect_held(&self, held: u32, hits: &mut Hits) {
         match Held::unpack(held) {
             Held::Nothing => {}
+            Held::Plain(one) => {
+                hits.subscribers.push(one);
+                hits.sources += 1;
+            }
             Held::One(one) => {
                 hits.subscribers.push(self.ones[one]);
                 hits.sources += 1;
@@ -477,7 +499,7 @@ impl Trie {
         let rest = topic.as_bytes().get(start..)?;
         let count = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
         let end = start + count;
-        let span = LevelSpan { start, end, hash: self.nodes.key(&rest[..count]).hash };
+        let span = LevelSpan { start, end, digest: self.nodes.key(&rest[..count]).digest() };
         spans.push(span);
         Some(span)
     }
@@ -545,30 +567,6 @@ impl Trie {
         }
         self.narrow(gone.node);
         self.nodes.prune(gone.node);
-    }
-}
-
-impl Held {
-    fn pack(self) -> u32 {
-        let (tag, value) = match self {
-            Self::Nothing => (0, 0),
-            Self::One(one) => (1, one),
-            Self::Remote(shard) => (2, u32::from(shard.0)),
-            Self::Many(many) => (3, many),
-        };
-        // Each value belongs to a node, and there are fewer than 2^29 of those.
-        debug_assert!(value <= TAG_MASK);
-        tag << TAG_SHIFT | value
-    }
-
-    fn unpack(packed: u32) -> Self {
-        let value = packed & TAG_MASK;
-        match packed >> TAG_SHIFT {
-            0 => Self::Nothing,
-            1 => Self::One(value),
-            2 => Self::Remote(ShardId(value.to_le_bytes()[0])),
-            _ => Self::Many(value),
-        }
     }
 }
 
