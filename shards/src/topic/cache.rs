@@ -301,10 +301,10 @@ impl TargetCache {
         let way = &mut self.ways[at];
         let stamp = trie.stamp(topic);
         way.hash = hash;
+        let old_bytes = way.entry.as_ref().map_or(0, |entry| entry.bytes());
         let entry = way.entry.get_or_insert_with(|| {
             Box::new(Entry { topic: Vec::new(), stamp, targets: Targets::default() })
         });
-        let old_bytes = if entry.topic.is_empty() { 0 } else { entry.bytes() };
         entry.topic.clear();
         entry.topic.extend_from_slice(topic.as_bytes());
         entry.stamp = stamp;

@@ -39,6 +39,12 @@ impl Seeded {
         fold(fold(first ^ self.left, second ^ self.right), self.start)
     }
 
+    /// A hash of two numbers that still wants to go through [`Self::pair`] or another half.
+    #[must_use]
+    pub(super) const fn half_pair(&self, first: u64, second: u64) -> u64 {
+        fold(first ^ self.left, second ^ self.right)
+    }
+
     const fn extend(&self, state: u64, bytes: &[u8]) -> u64 {
         // The length goes in first, so that bytes read twice or not there change nothing.
         let mut state = state ^ (bytes.len() as u64).wrapping_mul(0x9fb2_1c65_1e98_df25);

@@ -19,6 +19,7 @@ mod nodes;
 mod roster;
 mod slab;
 mod subscriber;
+mod text;
 
 pub use cache::{Found, NoLocal, Target, TargetCache, Targets};
 pub use filter::TopicFilter;

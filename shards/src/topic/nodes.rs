@@ -8,6 +8,7 @@ use super::edges::Edges;
 use super::hash::Seeded;
 use super::name::levels;
 use super::slab::Slab;
+use super::text::{LevelKey, Text};
 
 /// The empty prefix; always there.
 pub(super) const ROOT: u32 = 0;
@@ -33,77 +34,20 @@ pub(super) struct Node {
 const _: () = assert!(size_of::<Node>() == 24);
 
 impl Node {
-    pub(super) fn is_leaf(self) -> bool {
+    pub(super) fn is_leaf(&self) -> bool {
         self.children == 0
     }
 
-    pub(super) fn has_plus(self) -> bool {
+    pub(super) fn has_plus(&self) -> bool {
         self.children & HAS_PLUS != 0
     }
 
-    pub(super) fn has_hash(self) -> bool {
+    pub(super) fn has_hash(&self) -> bool {
         self.children & HAS_HASH != 0
     }
 
-    fn only_child(self) -> Option<u32> {
+    fn only_child(&self) -> Option<u32> {
         (self.children & DIRECT != 0).then_some(self.children & CHILD_MASK)
-    }
-}
-
-/// A level: up to 11 bytes in place, a longer one by its number in `Nodes::texts`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Text([u8; 12]);
-
-const LONG: u8 = u8::MAX;
-
-impl Text {
-    /// `None` if it is too long to be here.
-    fn short(level: &[u8]) -> Option<Self> {
-        let count = u8::try_from(level.len()).ok()?;
-        let mut text = [0; 12];
-        // Byte by byte is faster than a call for so few.
-        for (place, byte) in text.get_mut(1..=level.len())?.iter_mut().zip(level) {
-            *place = *byte;
-        }
-        text[0] = count;
-        Some(Self(text))
-    }
-
-    /// The number of a text that is too long to be here.
-    fn long(self) -> Option<u32> {
-        let [count, a, b, c, d, ..] = self.0;
-        (count == LONG).then_some(u32::from_le_bytes([a, b, c, d]))
-    }
-
-    fn here(&self) -> &[u8] {
-        let [count, bytes @ ..] = &self.0;
-        bytes.get(..usize::from(*count)).unwrap_or_default()
-    }
-}
-
-/// Which child of a node, in the form that a lookup wants.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LevelKey<'a> {
-    level: &'a [u8],
-    /// The level as a node has it, unless it is long.
-    text: Option<Text>,
-    hash: u64,
-}
-
-/// What remains of a [`LevelKey`] without the level itself.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LevelDigest {
-    text: Option<Text>,
-    hash: u64,
-}
-
-impl<'a> LevelKey<'a> {
-    pub(super) fn new(level: &'a [u8], digest: LevelDigest) -> Self {
-        Self { level, text: digest.text, hash: digest.hash }
-    }
-
-    pub(super) fn digest(self) -> LevelDigest {
-        LevelDigest { text: self.text, hash: self.hash }
     }
 }
 
@@ -130,8 +74,8 @@ impl Nodes {
             texts: Slab::new(),
             text_bytes: 0,
             keys,
-            plus: key(keys, b"+"),
-            hash: key(keys, b"#"),
+            plus: LevelKey::new(keys, b"+"),
+            hash: LevelKey::new(keys, b"#"),
         }
     }
 
@@ -156,7 +100,7 @@ impl Nodes {
                 return;
             }
             self.unlink(parent, node);
-            if let Some(long) = self.slab[node].text.long() {
+            if let Some(long) = self.slab[node].text.long_number() {
                 self.text_bytes -= self.texts.remove(long).len();
             }
             self.slab.remove(node);
@@ -174,8 +118,8 @@ impl Nodes {
         self.slab[node].held = held;
     }
 
-    pub(super) fn node(&self, node: u32) -> Node {
-        self.slab[node]
+    pub(super) fn node(&self, node: u32) -> &Node {
+        &self.slab[node]
     }
 
     /// `None` for a number that was never a node.
@@ -184,20 +128,26 @@ impl Nodes {
     }
 
     pub(super) fn key<'a>(&self, level: &'a [u8]) -> LevelKey<'a> {
-        key(self.keys, level)
+        LevelKey::new(self.keys, level)
     }
 
     pub(super) fn child(&self, parent: u32, key: LevelKey<'_>) -> Option<u32> {
-        let node = self.slab[parent];
+        self.child_of(parent, &self.slab[parent], key)
+    }
+
+    /// As [`Self::child`], for who has looked at the node already.
+    pub(super) fn child_of(&self, parent: u32, node: &Node, key: LevelKey<'_>) -> Option<u32> {
         if let Some(child) = node.only_child() {
-            return self.is_named(child, key).then_some(child);
+            return self.is_named(&self.slab[child], key).then_some(child);
         }
         if node.is_leaf() {
             return None;
         }
-        let hash = self.edge_hash(parent, key.hash);
-        self.edges
-            .find(hash, |child| self.slab[child].parent == parent && self.is_named(child, key))
+        let hash = self.edge_hash(parent, key.digest.hash);
+        self.edges.find(hash, |child| {
+            let child = &self.slab[child];
+            child.parent == parent && self.is_named(child, key)
+        })
     }
 
     pub(super) fn plus_child(&self, parent: u32) -> Option<u32> {
@@ -220,12 +170,15 @@ impl Nodes {
         path
     }
 
-    /// The last level of the node's filter.
-    pub(super) fn level(&self, node: u32) -> &[u8] {
-        let text = &self.slab[node].text;
-        match text.long() {
-            None => text.here(),
-            Some(long) => &self.texts[long],
+    /// The last level of the node's filter, given to `take`.
+    pub(super) fn with_level<R>(&self, node: u32, take: impl FnOnce(&[u8]) -> R) -> R {
+        let text = self.slab[node].text;
+        match text.long_number() {
+            Some(long) => take(&self.texts[long]),
+            None => {
+                let (bytes, count) = text.bytes();
+                take(bytes.get(..count).unwrap_or_default())
+            }
         }
     }
 
@@ -238,10 +191,10 @@ impl Nodes {
         self.slab.bytes() + self.texts.bytes() + self.text_bytes + self.edges.bytes()
     }
 
-    fn is_named(&self, node: u32, key: LevelKey<'_>) -> bool {
-        match key.text {
-            Some(text) => self.slab[node].text == text,
-            None => self.level(node) == key.level,
+    fn is_named(&self, node: &Node, key: LevelKey<'_>) -> bool {
+        match key.digest.text {
+            Some(wanted) => node.text == wanted,
+            None => node.text.long_number().is_some_and(|long| *self.texts[long] == *key.level),
         }
     }
 
@@ -250,10 +203,10 @@ impl Nodes {
     }
 
     fn add_child(&mut self, parent: u32, key: LevelKey<'_>) -> u32 {
-        let text = key.text.unwrap_or_else(|| self.store_text(key.level));
+        let text = key.digest.text.unwrap_or_else(|| self.store_text(key.level));
         let child = self.slab.insert(Node { parent, children: 0, held: 0, text });
         assert!(child < NODES_MAX, "callers ask `has_room` before they subscribe");
-        let wildcard = wildcard_flag(key.level);
+        let wildcard = wildcard_flag(text);
         let above = self.slab[parent];
         if above.is_leaf() {
             self.slab[parent].children = DIRECT | wildcard | child;
@@ -266,7 +219,7 @@ impl Nodes {
         }
         self.slab[parent].children += 1;
         self.slab[parent].children |= wildcard;
-        self.edges.insert(self.edge_hash(parent, key.hash), child);
+        self.edges.insert(self.edge_hash(parent, key.digest.hash), child);
         child
     }
 
@@ -277,31 +230,27 @@ impl Nodes {
             return;
         }
         self.edges.remove(self.hash_of(child), child);
-        let left = above.children & !wildcard_flag(self.level(child));
+        let left = above.children & !wildcard_flag(self.slab[child].text);
         let left = left - 1;
         debug_assert!(left & CHILD_MASK != 0 || left == 0);
         self.slab[parent].children = left;
     }
 
     fn hash_of(&self, node: u32) -> u64 {
-        self.edge_hash(self.slab[node].parent, self.keys.bytes(self.level(node)))
+        let level_hash = self.with_level(node, |level| self.key(level).digest.hash);
+        self.edge_hash(self.slab[node].parent, level_hash)
     }
 
     fn store_text(&mut self, level: &[u8]) -> Text {
         self.text_bytes += level.len();
-        let [a, b, c, d] = self.texts.insert(level.into()).to_le_bytes();
-        Text([LONG, a, b, c, d, 0, 0, 0, 0, 0, 0, 0])
+        Text::long(self.texts.insert(level.into()))
     }
 }
 
-fn key(keys: Seeded, level: &[u8]) -> LevelKey<'_> {
-    LevelKey { level, text: Text::short(level), hash: keys.bytes(level) }
-}
-
-fn wildcard_flag(level: &[u8]) -> u32 {
-    match level {
-        b"+" => HAS_PLUS,
-        b"#" => HAS_HASH,
+fn wildcard_flag(text: Text) -> u32 {
+    match text {
+        Text::PLUS => HAS_PLUS,
+        Text::HASH => HAS_HASH,
         _ => 0,
     }
 }

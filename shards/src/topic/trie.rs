@@ -14,13 +14,14 @@ use super::epochs::{Epochs, Stamp};
 use super::hash::Seeded;
 use super::held::Held;
 use super::name::levels;
-use super::nodes::{LevelKey, NODES_MAX, Nodes, ROOT};
+use super::nodes::{NODES_MAX, Nodes, ROOT};
 use super::roster::Roster;
 pub use super::share::{GroupId, RemoteMembers};
 use super::share::{Member, ShareGroup};
 use super::slab::Slab;
 use super::subscriber::LevelSpan;
 pub use super::subscriber::{Hits, SubOptions, Subscriber};
+use super::text::LevelKey;
 use crate::ids::{SessionId, ShardId, SubscriptionId};
 
 /// A filter's place in the trie. Valid while something hangs on it; then the number is reused.
@@ -139,7 +140,7 @@ impl Trie {
         if !replaced {
             self.subscriptions_count += 1;
         }
-        self.epochs.on_change(levels(filter).map(str::as_bytes));
+        self.on_filter_change(filter);
         Installed { node: NodeId(node), replaced, first_here }
     }
 
@@ -187,7 +188,7 @@ impl Trie {
                 *remote |= bit(shard);
             }
         }
-        self.epochs.on_change(levels(filter).map(str::as_bytes));
+        self.on_filter_change(filter);
     }
 
     /// Another shard has no subscribers here any more.
@@ -203,7 +204,7 @@ impl Trie {
                 return;
             }
         }
-        self.epochs.on_change(levels(filter).map(str::as_bytes));
+        self.on_filter_change(filter);
         self.nodes.prune(node);
     }
 
@@ -306,7 +307,9 @@ impl Trie {
                 out.push('/');
             }
             // Levels come from `&str`s cut at a one-byte character.
-            out.push_str(std::str::from_utf8(self.nodes.level(node)).unwrap_or_default());
+            self.nodes.with_level(node, |level| {
+                out.push_str(std::str::from_utf8(level).unwrap_or_default());
+            });
         }
     }
 
@@ -332,9 +335,9 @@ impl Trie {
             if is_open && node.has_plus() {
                 scratch.pending.extend(self.nodes.plus_child(at).map(|child| (child, depth + 1)));
             }
-            let level = topic.as_bytes().get(span.start..span.end).unwrap_or_default();
-            let literal = self.nodes.child(at, LevelKey::new(level, span.digest));
-            next = literal.map(|child| (child, depth + 1));
+            let level = span.bytes_of(topic);
+            let key = LevelKey { level, digest: span.digest };
+            next = self.nodes.child_of(at, node, key).map(|child| (child, depth + 1));
         }
         hits.scratch = scratch;
     }
@@ -347,7 +350,7 @@ impl Trie {
 
     /// What [`Self::is_fresh`] wants to know later about an answer for `topic` computed now.
     pub(super) fn stamp(&self, topic: &str) -> Stamp {
-        self.epochs.stamp(topic)
+        self.epochs.stamp(levels(topic).map(|level| self.nodes.key(level.as_bytes()).digest))
     }
 
     pub(super) fn is_fresh(&self, stamp: Stamp) -> bool {
@@ -453,7 +456,14 @@ impl Trie {
 
     fn on_node_change(&mut self, node: u32) {
         let path = self.nodes.path(node);
-        self.epochs.on_change(path.iter().map(|&node| self.nodes.level(node)));
+        let digest =
+            |&node: &u32| self.nodes.with_level(node, |level| self.nodes.key(level).digest);
+        self.epochs.on_change(path.iter().map(digest));
+    }
+
+    fn on_filter_change(&mut self, filter: &str) {
+        let digest = |level: &str| self.nodes.key(level.as_bytes()).digest;
+        self.epochs.on_change(levels(filter).map(digest));
     }
 
     fn collect(&self, node: Option<u32>, hits: &mut Hits) {
@@ -486,22 +496,22 @@ impl Trie {
 
     /// The topic's level at `depth`, cut and hashed when a walk first comes that far. A walk comes to
     /// a depth only from the one above, so at most one is missing.
-    fn level_span(
+    fn level_span<'a>(
         &self,
         topic: &str,
-        spans: &mut Vec<LevelSpan>,
+        spans: &'a mut Vec<LevelSpan>,
         depth: usize,
-    ) -> Option<LevelSpan> {
-        if let Some(span) = spans.get(depth) {
-            return Some(*span);
+    ) -> Option<&'a LevelSpan> {
+        if depth >= spans.len() {
+            let start = spans.last().map_or(0, |last| last.end + 1);
+            let rest = topic.as_bytes().get(start as usize..)?;
+            let count = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+            let (level, _) = rest.split_at_checked(count)?;
+            // The wire has no longer topics; who brings one all the same reaches nobody.
+            let end = start.checked_add(u32::try_from(count).ok()?)?;
+            spans.push(LevelSpan { start, end, digest: self.nodes.key(level).digest });
         }
-        let start = spans.last().map_or(0, |last| last.end + 1);
-        let rest = topic.as_bytes().get(start..)?;
-        let count = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
-        let end = start + count;
-        let span = LevelSpan { start, end, digest: self.nodes.key(&rest[..count]).digest() };
-        spans.push(span);
-        Some(span)
+        spans.get(depth)
     }
 
     fn group_hash(&self, node: u32, share_name: &str) -> u64 {
@@ -530,7 +540,7 @@ impl Trie {
         list.push(id);
         self.groups[index] = Some(ShareGroup::new(id, node, share_name, at));
         self.index_group(node, share_name, index);
-        self.epochs.on_change(levels(filter).map(str::as_bytes));
+        self.on_filter_change(filter);
         id
     }
 
