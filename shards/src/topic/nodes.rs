@@ -158,13 +158,16 @@ impl Nodes {
         self.child(parent, self.hash)
     }
 
-    /// The nodes from just below the root down to `node`.
+    /// The nodes from just below the root down to `node`; none if it was never one.
     pub(super) fn path(&self, node: u32) -> Vec<u32> {
         let mut path = Vec::new();
         let mut node = node;
-        while node != ROOT {
+        // A number that is no node's any more leads nowhere.
+        while node != ROOT
+            && let Some(found) = self.slab.get(node)
+        {
             path.push(node);
-            node = self.slab[node].parent;
+            node = found.parent;
         }
         path.reverse();
         path
