@@ -1,9 +1,9 @@
 //! Which node is the child of which, by hash: where [`super::nodes`] looks for candidates.
 //!
 //! An entry is one word, 32 bits of the hash and the number of the child, and lies at or a little
-//! behind its place: a lookup reads one cache line and then the node. Entries are in the order of their
-//! hashes, so a search that comes to nothing ends early, and growing copies words without a look
-//! at any node. The table is cut in segments: growing one takes a fraction of a millisecond
+//! behind its place: a lookup reads one cache line and then the node. Entries are in the order of
+//! their hashes, so a search that comes to nothing ends early, and growing copies words without a
+//! look at any node. The table is cut in segments: growing one takes a fraction of a millisecond
 //! however many edges there are.
 
 const SEGMENTS: usize = 256;

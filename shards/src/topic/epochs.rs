@@ -1,9 +1,10 @@
 //! Which cached answers a change of the index makes stale.
 //!
 //! A filter can only match topics that begin with the levels it has before its first wildcard. So a
-//! change is counted under (at most three of) those levels, and a topic looks at its own first one, two
-//! and three levels: clients that come and go under `device/<own number>/` do not disturb each
-//! other's cached answers. Different levels may share a counter; that costs a walk, never an answer.
+//! change is counted under (at most three of) those levels, and a topic looks at its own first one,
+//! two and three levels: clients that come and go under `device/<own number>/` do not disturb each
+//! other's cached answers. Different levels may share a counter; that costs a walk, never an
+//! answer.
 
 use super::hash::Seeded;
 use super::text::LevelDigest;

@@ -1,5 +1,5 @@
-//! The tree under the subscription trie: one node per distinct filter prefix, 24 bytes each, without
-//! knowledge of what hangs on a node.
+//! The tree under the subscription trie: one node per distinct filter prefix, 24 bytes each,
+//! without knowledge of what hangs on a node.
 //!
 //! A node that has had one child since it was last childless names it directly. The children of all
 //! other nodes are found by a hash of (parent, level).

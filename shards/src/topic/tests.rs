@@ -201,8 +201,8 @@ impl Model {
     }
 }
 
-/// The index answers as a list of filters would, whatever came and went before, and an emptied index
-/// holds nothing.
+/// The index answers as a list of filters would, whatever came and went before, and an emptied
+/// index holds nothing.
 #[test]
 fn trie_agrees_with_the_reference_under_churn() {
     for seed in 0..8 {

@@ -10,7 +10,8 @@ const LONG: u8 = u8::MAX;
 
 /// A level of up to 11 bytes, or the number of a longer one.
 ///
-/// The bytes from the first on, filled up with zeros, and last the length: equal levels are equal words.
+/// The bytes from the first on, filled up with zeros, and last the length: equal levels are equal
+/// words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text {
     /// Two words and not one: nodes are packed to four bytes.

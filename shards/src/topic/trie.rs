@@ -1,8 +1,8 @@
 //! The subscription index of one shard.
 //!
-//! A node stands for a filter (or the beginning of some). On it hang this shard's own subscribers, the
-//! set of other shards that have subscribers there, and the shared groups of the filter. Filters are
-//! taken as checked ([`super::TopicFilter`]), topics too ([`super::check_name`]).
+//! A node stands for a filter (or the beginning of some). On it hang this shard's own subscribers,
+//! the set of other shards that have subscribers there, and the shared groups of the filter.
+//! Filters are taken as checked ([`super::TopicFilter`]), topics too ([`super::check_name`]).
 //!
 //! A walk looks at each node at most once, and only at nodes whose filter matches the topic so far:
 //! with `+` at every level, `2^levels` of them at most, and never more than were paid for with
@@ -225,7 +225,8 @@ impl Trie {
         }
     }
 
-    /// Everything that `topic` reaches, appended to `hits`. Allocates nothing once `hits` has grown.
+    /// Everything that `topic` reaches, appended to `hits`. Allocates nothing once `hits` has
+    /// grown.
     pub fn match_into(&self, topic: &str, hits: &mut Hits) {
         // Taken out, so that the answer can be filled in while the stack is in use.
         let mut scratch = std::mem::take(&mut hits.scratch);
@@ -406,8 +407,8 @@ impl Trie {
         }
     }
 
-    /// The topic's level at `depth`, cut and hashed when a walk first comes that far. A walk comes to
-    /// a depth only from the one above, so at most one is missing.
+    /// The topic's level at `depth`, cut and hashed when a walk first comes that far. A walk comes
+    /// to a depth only from the one above, so at most one is missing.
     fn level_span<'a>(
         &self,
         topic: &str,

@@ -1,5 +1,5 @@
-//! The shared groups of the index: each hangs on the node of its filter, and goes when nobody is left
-//! in it on any shard.
+//! The shared groups of the index: each hangs on the node of its filter, and goes when nobody is
+//! left in it on any shard.
 
 use hashbrown::HashTable;
 
