@@ -1,8 +1,8 @@
 //! The answer of the index for a topic, kept until a change of the index may have altered it.
 //!
 //! A kept answer is already merged: one [`Target`] per session, however many of its subscriptions
-//! overlap (MQTT 5.0 section 3.3.4). The cache belongs to one shard and is bounded in entries and in
-//! bytes; a topic that is not kept is answered all the same.
+//! overlap (MQTT 5.0 section 3.3.4). The cache belongs to one shard and is bounded in entries and
+//! in bytes; a topic that is not kept is answered all the same.
 
 use std::mem;
 use std::ops::Range;
@@ -36,7 +36,8 @@ pub enum NoLocal {
     None,
     /// The publisher's own session gets nothing.
     All,
-    /// The publisher's own session gets what the others give: ask [`TargetCache::target_of_publisher`].
+    /// The publisher's own session gets what the others give: ask
+    /// [`TargetCache::target_of_publisher`].
     Some,
 }
 
@@ -301,10 +302,10 @@ impl TargetCache {
         let way = &mut self.ways[at];
         let stamp = trie.stamp(topic);
         way.hash = hash;
+        let old_bytes = way.entry.as_ref().map_or(0, |entry| entry.bytes());
         let entry = way.entry.get_or_insert_with(|| {
             Box::new(Entry { topic: Vec::new(), stamp, targets: Targets::default() })
         });
-        let old_bytes = if entry.topic.is_empty() { 0 } else { entry.bytes() };
         entry.topic.clear();
         entry.topic.extend_from_slice(topic.as_bytes());
         entry.stamp = stamp;

@@ -1,12 +1,13 @@
 //! Which cached answers a change of the index makes stale.
 //!
 //! A filter can only match topics that begin with the levels it has before its first wildcard. So a
-//! change is counted under (at most three of) those levels, and a topic looks at its own first one, two
-//! and three levels: clients that come and go under `device/<own number>/` do not disturb each
-//! other's cached answers. Different levels may share a counter; that costs a walk, never an answer.
+//! change is counted under (at most three of) those levels, and a topic looks at its own first one,
+//! two and three levels: clients that come and go under `device/<own number>/` do not disturb each
+//! other's cached answers. Different levels may share a counter; that costs a walk, never an
+//! answer.
 
 use super::hash::Seeded;
-use super::name::levels;
+use super::text::LevelDigest;
 
 const COUNTERS: usize = 1024;
 const DEPTH_MAX: usize = 3;
@@ -34,9 +35,9 @@ impl Epochs {
     }
 
     /// Something about the filter with these levels changed.
-    pub(super) fn on_change<'a>(&mut self, filter: impl Iterator<Item = &'a [u8]>) {
+    pub(super) fn on_change(&mut self, filter: impl Iterator<Item = LevelDigest>) {
         self.all += 1;
-        let literals = filter.take(DEPTH_MAX).take_while(|level| *level != b"+" && *level != b"#");
+        let literals = filter.take(DEPTH_MAX).take_while(|level| !level.is_wildcard());
         let counter = literals.fold(None, |above, level| Some(self.counter(above, level)));
         match counter {
             None => self.any += 1,
@@ -49,11 +50,11 @@ impl Epochs {
         self.all
     }
 
-    pub(super) fn stamp(&self, topic: &str) -> Stamp {
+    pub(super) fn stamp(&self, topic: impl Iterator<Item = LevelDigest>) -> Stamp {
         let mut counters = [0; DEPTH_MAX];
         let mut above = None;
-        for (place, level) in counters.iter_mut().zip(levels(topic)) {
-            let hash = self.counter(above, level.as_bytes());
+        for (place, level) in counters.iter_mut().zip(topic) {
+            let hash = self.counter(above, level);
             *place = low_bits(hash);
             above = Some(hash);
         }
@@ -70,8 +71,8 @@ impl Epochs {
         counters.iter().fold(self.any, |sum, &at| sum.wrapping_add(self.by_prefix[usize::from(at)]))
     }
 
-    fn counter(&self, above: Option<u64>, level: &[u8]) -> u64 {
-        self.keys.pair(above.unwrap_or(0), self.keys.bytes(level))
+    fn counter(&self, above: Option<u64>, level: LevelDigest) -> u64 {
+        self.keys.pair(above.unwrap_or(0), level.hash)
     }
 }
 

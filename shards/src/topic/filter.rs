@@ -1,5 +1,5 @@
-//! Topic filters and shared subscriptions: the grammar (MQTT 5.0 sections 4.7 and 4.8.2), and matching
-//! in the most obvious way. The trie must agree with [`TopicFilter::matches`].
+//! Topic filters and shared subscriptions: the grammar (MQTT 5.0 sections 4.7 and 4.8.2), and
+//! matching in the most obvious way. The trie must agree with [`TopicFilter::matches`].
 
 use super::name::levels;
 use crate::reject::{ReasonCode, Reject};
@@ -16,8 +16,8 @@ pub struct TopicFilter<'a> {
 }
 
 impl<'a> TopicFilter<'a> {
-    /// Checks `text`, with or without `$share/<name>/` in front. At most `levels_max` levels, those of
-    /// `$share/<name>` not counted.
+    /// Checks `text`, with or without `$share/<name>/` in front. At most `levels_max` levels, those
+    /// of `$share/<name>` not counted.
     ///
     /// # Errors
     /// `TopicFilterInvalid`, and in `why` what is wrong.

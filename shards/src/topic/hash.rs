@@ -39,19 +39,24 @@ impl Seeded {
         fold(fold(first ^ self.left, second ^ self.right), self.start)
     }
 
+    /// A hash of two numbers that still wants to go through [`Self::pair`] or another half.
+    #[must_use]
+    pub(super) const fn half_pair(&self, first: u64, second: u64) -> u64 {
+        fold(first ^ self.left, second ^ self.right)
+    }
+
     const fn extend(&self, state: u64, bytes: &[u8]) -> u64 {
-        // The length goes in first, so that padding with zeros changes nothing.
+        // The length goes in first, so that bytes read twice or not there change nothing.
         let mut state = state ^ (bytes.len() as u64).wrapping_mul(0x9fb2_1c65_1e98_df25);
         let mut rest = bytes;
-        while let Some((block, tail)) = rest.split_first_chunk::<16>() {
-            let [low, high] = words(*block);
+        while rest.len() > 16 {
+            let Some((block, tail)) = rest.split_first_chunk::<16>() else { break };
+            let (low, high) = ends(block);
             state = fold(low ^ self.left ^ state, high ^ self.right);
             rest = tail;
         }
-        if !rest.is_empty() {
-            let [low, high] = words(padded(rest));
-            state = fold(low ^ self.left ^ state, high ^ self.right);
-        }
+        let (low, high) = ends(rest);
+        state = fold(low ^ self.left ^ state, high ^ self.right);
         fold(state ^ self.right, self.start)
     }
 }
@@ -112,17 +117,20 @@ pub const fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-const fn words(block: [u8; 16]) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = block;
-    [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p])]
-}
-
-/// Up to 15 bytes, filled up with zeros.
-const fn padded(rest: &[u8]) -> [u8; 16] {
-    let mut block = [0; 16];
-    let (head, _) = block.split_at_mut(rest.len());
-    head.copy_from_slice(rest);
-    block
+/// At most 16 bytes as two words: the first and the last ones, which overlap if there are fewer.
+const fn ends(bytes: &[u8]) -> (u64, u64) {
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        return (u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64);
+    }
+    match *bytes {
+        [] => (0, 0),
+        [only] => (only as u64, 0),
+        [first, second] => (first as u64, second as u64),
+        [first, second, third, ..] => (first as u64 | (third as u64) << 8, second as u64),
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Topic names and filters, and what one shard keeps by them: the subscription trie with its shared
 //! groups, the cache of answers in front of it, and the retained messages.
 //!
-//! All of it belongs to one shard. Names and filters are checked once, where they come in; the trie,
-//! the cache and the retained store take them as checked.
+//! All of it belongs to one shard. Names and filters are checked once, where they come in; the
+//! trie, the cache and the retained store take them as checked.
 
 pub mod cache;
 pub mod filter;
@@ -12,11 +12,14 @@ pub mod retained;
 pub mod share;
 pub mod trie;
 
+mod edges;
 mod epochs;
+mod held;
 mod nodes;
 mod roster;
 mod slab;
 mod subscriber;
+mod text;
 
 pub use cache::{Found, NoLocal, Target, TargetCache, Targets};
 pub use filter::TopicFilter;

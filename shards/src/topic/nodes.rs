@@ -1,15 +1,14 @@
-//! The tree under the subscription trie: one node per distinct filter prefix, 24 bytes each, without
-//! knowledge of what hangs on a node.
+//! The tree under the subscription trie: one node per distinct filter prefix, 24 bytes each,
+//! without knowledge of what hangs on a node.
 //!
 //! A node that has had one child since it was last childless names it directly. The children of all
-//! other nodes are in hash tables keyed by (parent, level), split in segments so that growing one
-//! stops the shard for a fraction of a millisecond however large the index is.
+//! other nodes are found by a hash of (parent, level).
 
-use hashbrown::HashTable;
-
+use super::edges::Edges;
 use super::hash::Seeded;
 use super::name::levels;
 use super::slab::Slab;
+use super::text::{LevelKey, Text};
 
 /// The empty prefix; always there.
 pub(super) const ROOT: u32 = 0;
@@ -23,10 +22,6 @@ const HAS_HASH: u32 = 1 << 30;
 const DIRECT: u32 = 1 << 29;
 const CHILD_MASK: u32 = DIRECT - 1;
 
-const SEGMENTS: usize = 256;
-/// The table itself uses the lowest bits of a hash and the seven highest.
-const SEGMENT_SHIFT: u32 = 48;
-
 /// One prefix. `held` is the trie's: 0 if nothing hangs here.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Node {
@@ -39,58 +34,32 @@ pub(super) struct Node {
 const _: () = assert!(size_of::<Node>() == 24);
 
 impl Node {
-    pub(super) fn is_leaf(self) -> bool {
+    pub(super) fn is_leaf(&self) -> bool {
         self.children == 0
     }
 
-    pub(super) fn has_plus(self) -> bool {
+    pub(super) fn has_plus(&self) -> bool {
         self.children & HAS_PLUS != 0
     }
 
-    pub(super) fn has_hash(self) -> bool {
+    pub(super) fn has_hash(&self) -> bool {
         self.children & HAS_HASH != 0
     }
 
-    fn only_child(self) -> Option<u32> {
+    fn only_child(&self) -> Option<u32> {
         (self.children & DIRECT != 0).then_some(self.children & CHILD_MASK)
     }
-}
-
-/// A level: up to 11 bytes in place, a longer one by its number in `Nodes::texts`.
-#[derive(Clone, Copy, Debug, Default)]
-struct Text([u8; 12]);
-
-const LONG: u8 = u8::MAX;
-
-impl Text {
-    /// The number of a text that is too long to be here.
-    fn long(self) -> Option<u32> {
-        let [count, a, b, c, d, ..] = self.0;
-        (count == LONG).then_some(u32::from_le_bytes([a, b, c, d]))
-    }
-
-    fn here(&self) -> &[u8] {
-        let [count, bytes @ ..] = &self.0;
-        bytes.get(..usize::from(*count)).unwrap_or_default()
-    }
-}
-
-/// Which child of a node, in the form that a lookup wants.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LevelKey<'a> {
-    pub(super) level: &'a [u8],
-    pub(super) hash: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Nodes {
     slab: Slab<Node>,
-    edges: Vec<HashTable<u32>>,
+    edges: Edges,
     texts: Slab<Box<[u8]>>,
     text_bytes: usize,
     keys: Seeded,
-    plus_hash: u64,
-    hash_hash: u64,
+    plus: LevelKey<'static>,
+    hash: LevelKey<'static>,
 }
 
 impl Nodes {
@@ -101,12 +70,12 @@ impl Nodes {
         debug_assert_eq!(root, ROOT);
         Self {
             slab,
-            edges: Vec::new(),
+            edges: Edges::new(),
             texts: Slab::new(),
             text_bytes: 0,
             keys,
-            plus_hash: keys.bytes(b"+"),
-            hash_hash: keys.bytes(b"#"),
+            plus: LevelKey::new(keys, b"+"),
+            hash: LevelKey::new(keys, b"#"),
         }
     }
 
@@ -131,11 +100,17 @@ impl Nodes {
                 return;
             }
             self.unlink(parent, node);
-            if let Some(long) = self.slab[node].text.long() {
+            if let Some(long) = self.slab[node].text.long_number() {
                 self.text_bytes -= self.texts.remove(long).len();
             }
             self.slab.remove(node);
             node = parent;
+        }
+        if self.count() == 0 {
+            // Memory of better days goes back; a slab does that alone only without the root.
+            let root = self.slab[ROOT];
+            self.slab = Slab::new();
+            self.slab.insert(root);
         }
     }
 
@@ -143,8 +118,8 @@ impl Nodes {
         self.slab[node].held = held;
     }
 
-    pub(super) fn node(&self, node: u32) -> Node {
-        self.slab[node]
+    pub(super) fn node(&self, node: u32) -> &Node {
+        &self.slab[node]
     }
 
     /// `None` for a number that was never a node.
@@ -153,52 +128,60 @@ impl Nodes {
     }
 
     pub(super) fn key<'a>(&self, level: &'a [u8]) -> LevelKey<'a> {
-        LevelKey { level, hash: self.keys.bytes(level) }
+        LevelKey::new(self.keys, level)
     }
 
     pub(super) fn child(&self, parent: u32, key: LevelKey<'_>) -> Option<u32> {
-        let node = self.slab[parent];
+        self.child_of(parent, &self.slab[parent], key)
+    }
+
+    /// As [`Self::child`], for who has looked at the node already.
+    pub(super) fn child_of(&self, parent: u32, node: &Node, key: LevelKey<'_>) -> Option<u32> {
         if let Some(child) = node.only_child() {
-            return self.is_named(child, key.level).then_some(child);
+            return self.is_named(&self.slab[child], key).then_some(child);
         }
         if node.is_leaf() {
             return None;
         }
-        let hash = self.edge_hash(parent, key.hash);
-        self.edges
-            .get(segment(hash))?
-            .find(hash, |&child| {
-                self.slab[child].parent == parent && self.is_named(child, key.level)
-            })
-            .copied()
+        let hash = self.edge_hash(parent, key.digest.hash);
+        self.edges.find(hash, |child| {
+            let child = &self.slab[child];
+            child.parent == parent && self.is_named(child, key)
+        })
     }
 
     pub(super) fn plus_child(&self, parent: u32) -> Option<u32> {
-        self.child(parent, LevelKey { level: b"+", hash: self.plus_hash })
+        self.child(parent, self.plus)
     }
 
     pub(super) fn hash_child(&self, parent: u32) -> Option<u32> {
-        self.child(parent, LevelKey { level: b"#", hash: self.hash_hash })
+        self.child(parent, self.hash)
     }
 
-    /// The nodes from just below the root down to `node`.
+    /// The nodes from just below the root down to `node`; none if it was never one.
     pub(super) fn path(&self, node: u32) -> Vec<u32> {
         let mut path = Vec::new();
         let mut node = node;
-        while node != ROOT {
+        // A number that is no node's any more leads nowhere.
+        while node != ROOT
+            && let Some(found) = self.slab.get(node)
+        {
             path.push(node);
-            node = self.slab[node].parent;
+            node = found.parent;
         }
         path.reverse();
         path
     }
 
-    /// The last level of the node's filter.
-    pub(super) fn level(&self, node: u32) -> &[u8] {
-        let text = &self.slab[node].text;
-        match text.long() {
-            None => text.here(),
-            Some(long) => &self.texts[long],
+    /// The last level of the node's filter, given to `take`.
+    pub(super) fn with_level<R>(&self, node: u32, take: impl FnOnce(&[u8]) -> R) -> R {
+        let text = self.slab[node].text;
+        match text.long_number() {
+            Some(long) => take(&self.texts[long]),
+            None => {
+                let (bytes, count) = text.bytes();
+                take(bytes.get(..count).unwrap_or_default())
+            }
         }
     }
 
@@ -208,13 +191,14 @@ impl Nodes {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let edges: usize = self.edges.iter().map(HashTable::allocation_size).sum();
-        let segments = self.edges.capacity() * size_of::<HashTable<u32>>();
-        self.slab.bytes() + self.texts.bytes() + self.text_bytes + edges + segments
+        self.slab.bytes() + self.texts.bytes() + self.text_bytes + self.edges.bytes()
     }
 
-    fn is_named(&self, node: u32, level: &[u8]) -> bool {
-        self.level(node) == level
+    fn is_named(&self, node: &Node, key: LevelKey<'_>) -> bool {
+        match key.digest.text {
+            Some(wanted) => node.text == wanted,
+            None => node.text.long_number().is_some_and(|long| *self.texts[long] == *key.level),
+        }
     }
 
     fn edge_hash(&self, parent: u32, level_hash: u64) -> u64 {
@@ -222,10 +206,10 @@ impl Nodes {
     }
 
     fn add_child(&mut self, parent: u32, key: LevelKey<'_>) -> u32 {
-        let text = self.store_text(key.level);
+        let text = key.digest.text.unwrap_or_else(|| self.store_text(key.level));
         let child = self.slab.insert(Node { parent, children: 0, held: 0, text });
         assert!(child < NODES_MAX, "callers ask `has_room` before they subscribe");
-        let wildcard = wildcard_flag(key.level);
+        let wildcard = wildcard_flag(text);
         let above = self.slab[parent];
         if above.is_leaf() {
             self.slab[parent].children = DIRECT | wildcard | child;
@@ -234,11 +218,11 @@ impl Nodes {
         if let Some(only) = above.only_child() {
             let flags = above.children & (HAS_PLUS | HAS_HASH);
             self.slab[parent].children = flags | 1;
-            self.insert_edge(only);
+            self.edges.insert(self.hash_of(only), only);
         }
         self.slab[parent].children += 1;
         self.slab[parent].children |= wildcard;
-        self.insert_edge(child);
+        self.edges.insert(self.edge_hash(parent, key.digest.hash), child);
         child
     }
 
@@ -248,68 +232,28 @@ impl Nodes {
             self.slab[parent].children = 0;
             return;
         }
-        self.remove_edge(child);
-        let left = above.children & !wildcard_flag(self.level(child));
+        self.edges.remove(self.hash_of(child), child);
+        let left = above.children & !wildcard_flag(self.slab[child].text);
         let left = left - 1;
         debug_assert!(left & CHILD_MASK != 0 || left == 0);
         self.slab[parent].children = left;
     }
 
-    fn insert_edge(&mut self, child: u32) {
-        if self.edges.is_empty() {
-            self.edges.resize_with(SEGMENTS, HashTable::new);
-        }
-        let hash = self.hash_of(child);
-        let mut table = std::mem::take(&mut self.edges[segment(hash)]);
-        table.insert_unique(hash, child, |&other| self.hash_of(other));
-        self.edges[segment(hash)] = table;
-    }
-
-    fn remove_edge(&mut self, child: u32) {
-        let hash = self.hash_of(child);
-        let mut table = std::mem::take(&mut self.edges[segment(hash)]);
-        if let Ok(entry) = table.find_entry(hash, |&other| other == child) {
-            entry.remove();
-        }
-        if table.is_empty() {
-            table = HashTable::new();
-        } else if table.len() < table.capacity() / 8 {
-            table.shrink_to(table.len() * 2, |&other| self.hash_of(other));
-        }
-        self.edges[segment(hash)] = table;
-    }
-
     fn hash_of(&self, node: u32) -> u64 {
-        self.edge_hash(self.slab[node].parent, self.keys.bytes(self.level(node)))
+        let level_hash = self.with_level(node, |level| self.key(level).digest.hash);
+        self.edge_hash(self.slab[node].parent, level_hash)
     }
 
     fn store_text(&mut self, level: &[u8]) -> Text {
-        let mut text = [0; 12];
-        match (u8::try_from(level.len()), text.get_mut(1..=level.len())) {
-            (Ok(count), Some(place)) => {
-                place.copy_from_slice(level);
-                text[0] = count;
-            }
-            _ => {
-                self.text_bytes += level.len();
-                let [a, b, c, d] = self.texts.insert(level.into()).to_le_bytes();
-                text = [LONG, a, b, c, d, 0, 0, 0, 0, 0, 0, 0];
-            }
-        }
-        Text(text)
+        self.text_bytes += level.len();
+        Text::long(self.texts.insert(level.into()))
     }
 }
 
-fn wildcard_flag(level: &[u8]) -> u32 {
-    match level {
-        b"+" => HAS_PLUS,
-        b"#" => HAS_HASH,
+fn wildcard_flag(text: Text) -> u32 {
+    match text {
+        Text::PLUS => HAS_PLUS,
+        Text::HASH => HAS_HASH,
         _ => 0,
     }
-}
-
-fn segment(hash: u64) -> usize {
-    let [_, _, _, _, _, _, segment, _] = hash.to_le_bytes();
-    debug_assert_eq!(u64::from(segment), (hash >> SEGMENT_SHIFT) & 0xff);
-    usize::from(segment)
 }

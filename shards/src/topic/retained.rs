@@ -1,8 +1,9 @@
 //! The retained messages of one shard, and walks through those that a filter matches.
 //!
-//! They are ordered level by level: in a key, `/` is written as NUL, which is less than any character
-//! that a topic can have. So a topic is followed by all topics below it and then by its next sibling,
-//! and a walk that meets a topic which does not match knows the next one that might, and seeks it.
+//! They are ordered level by level: in a key, `/` is written as NUL, which is less than any
+//! character that a topic can have. So a topic is followed by all topics below it and then by its
+//! next sibling, and a walk that meets a topic which does not match knows the next one that might,
+//! and seeks it.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::mem;
@@ -131,9 +132,9 @@ impl Retained {
         self.expiries.first().map(|(expires, _)| *expires)
     }
 
-    /// Visits messages that match, in the order of their topics' levels, beginning after topic `after`,
-    /// until `work_max` topics were looked at or `visit` breaks. The message at which it breaks counts
-    /// as visited. Expired messages are passed over.
+    /// Visits messages that match, in the order of their topics' levels, beginning after topic
+    /// `after`, until `work_max` topics were looked at or `visit` breaks. The message at which it
+    /// breaks counts as visited. Expired messages are passed over.
     ///
     /// Between two slices anything may change: what is there all the time is visited exactly once,
     /// what comes or goes at most once. A slice looks at one topic at least.
@@ -289,8 +290,8 @@ enum Compared {
 /// Compares a key with a filter; for `Seek`, `target` is where to go on, always behind `key`.
 fn compare(filter: &str, key: &str, target: &mut String) -> Compared {
     let mut names = key.split(SEPARATOR);
-    // How much of the key lies before the level in question, and where the last level matched by `+`
-    // ends: the only place where the key can become greater and still match.
+    // How much of the key lies before the level in question, and where the last level matched by
+    // `+` ends: the only place where the key can become greater and still match.
     let mut matched = 0;
     let mut plus_end = None;
     for (depth, level) in filter.split('/').enumerate() {
@@ -493,8 +494,8 @@ mod tests {
         assert_eq!(walk(Some("c")), Walk::Done);
     }
 
-    /// A walk in slices, while messages come and go in between: what stays is visited once, what does
-    /// not match never.
+    /// A walk in slices, while messages come and go in between: what stays is visited once, what
+    /// does not match never.
     #[test]
     fn walks_agree_with_the_reference_under_churn() {
         for seed in 0..200 {

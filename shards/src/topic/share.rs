@@ -12,8 +12,8 @@ use crate::limits::ShareStrategy;
 /// group of 100,000.
 const LEAST_INFLIGHT_LOOKS_MAX: usize = 32;
 
-/// A group of this shard's index. `generation` tells a reused `index` from its earlier owner, so mail
-/// that names a group which is gone finds nobody instead of another filter's members.
+/// A group of this shard's index. `generation` tells a reused `index` from its earlier owner, so
+/// mail that names a group which is gone finds nobody instead of another filter's members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId {
     pub index: u32,
@@ -153,8 +153,8 @@ impl ShareGroup {
         true
     }
 
-    /// Which shard should take a message, and its number of the group: by the count of members online,
-    /// or of all members if nobody is online anywhere. `None`: there are no members.
+    /// Which shard should take a message, and its number of the group: by the count of members
+    /// online, or of all members if nobody is online anywhere. `None`: there are no members.
     pub fn pick_shard(
         &mut self,
         own: ShardId,
@@ -191,8 +191,8 @@ impl ShareGroup {
         Some((picked.shard, picked.group))
     }
 
-    /// Which of this shard's members gets a message: one that is online, if any is. `inflight` is asked
-    /// for the strategy that needs it, for a bounded number of members.
+    /// Which of this shard's members gets a message: one that is online, if any is. `inflight` is
+    /// asked for the strategy that needs it, for a bounded number of members.
     pub fn pick_member(
         &mut self,
         strategy: ShareStrategy,

@@ -1,7 +1,7 @@
 //! Numbered places for values of one kind, reused through a free list.
 //!
-//! Memory comes in chunks: growing never moves what is there, so no insertion has to copy millions of
-//! entries, and no more than one chunk is unused. An empty slab gives everything back.
+//! Memory comes in chunks: growing never moves what is there, so no insertion has to copy millions
+//! of entries, and no more than one chunk is unused. An empty slab gives everything back.
 
 use std::mem;
 use std::ops::{Index, IndexMut};

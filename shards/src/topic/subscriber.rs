@@ -2,6 +2,7 @@
 
 use super::roster::OfSession;
 use super::share::GroupId;
+use super::text::LevelDigest;
 use crate::ids::{QoS, SessionId, SubscriptionId};
 
 const QOS_MASK: u8 = 0b0000_0011;
@@ -116,7 +117,14 @@ pub(super) struct WalkScratch {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LevelSpan {
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) hash: u64,
+    pub(super) start: u32,
+    pub(super) end: u32,
+    pub(super) digest: LevelDigest,
+}
+
+impl LevelSpan {
+    pub(super) fn bytes_of<'a>(&self, topic: &'a str) -> &'a [u8] {
+        let (start, end) = (self.start as usize, self.end as usize);
+        topic.as_bytes().get(start..end).unwrap_or_default()
+    }
 }

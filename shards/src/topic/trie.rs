@@ -1,26 +1,31 @@
 //! The subscription index of one shard.
 //!
-//! A node stands for a filter (or the beginning of some). On it hang this shard's own subscribers, the
-//! set of other shards that have subscribers there, and the shared groups of the filter. Filters are
-//! taken as checked ([`super::TopicFilter`]), topics too ([`super::check_name`]).
+//! A node stands for a filter (or the beginning of some). On it hang this shard's own subscribers,
+//! the set of other shards that have subscribers there, and the shared groups of the filter.
+//! Filters are taken as checked ([`super::TopicFilter`]), topics too ([`super::check_name`]).
 //!
 //! A walk looks at each node at most once, and only at nodes whose filter matches the topic so far:
 //! with `+` at every level, `2^levels` of them at most, and never more than were paid for with
 //! subscriptions. Its stack is a list of the caller, so the depth of a topic costs no call depth.
 
+mod groups;
+
 use hashbrown::HashTable;
 
+pub use self::groups::{Joined, Left};
 use super::epochs::{Epochs, Stamp};
 use super::hash::Seeded;
+use super::held::Held;
 use super::name::levels;
-use super::nodes::{LevelKey, NODES_MAX, Nodes, ROOT};
+use super::nodes::{NODES_MAX, Nodes, ROOT};
 use super::roster::Roster;
+use super::share::ShareGroup;
 pub use super::share::{GroupId, RemoteMembers};
-use super::share::{Member, ShareGroup};
 use super::slab::Slab;
 use super::subscriber::LevelSpan;
 pub use super::subscriber::{Hits, SubOptions, Subscriber};
-use crate::ids::{SessionId, ShardId, SubscriptionId};
+use super::text::LevelKey;
+use crate::ids::{SessionId, ShardId};
 
 /// A filter's place in the trie. Valid while something hangs on it; then the number is reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,33 +48,7 @@ pub struct Removed {
     pub last_here: bool,
 }
 
-/// What [`Trie::share_join`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Joined {
-    pub group: GroupId,
-    /// This session was in the group already; its options are the new ones now.
-    pub replaced: bool,
-}
-
-/// What [`Trie::share_leave`] left of this shard's part of the group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
-    pub online: u32,
-    pub total: u32,
-}
-
-/// What hangs on a node. Most have one thing: those need no [`Many`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
-    Nothing,
-    One(u32),
-    Remote(ShardId),
-    Many(u32),
-}
-
-const TAG_SHIFT: u32 = 30;
-const TAG_MASK: u32 = (1 << TAG_SHIFT) - 1;
-
+/// What hangs on a node that has more than one thing.
 #[derive(Debug, Default)]
 struct Many {
     subscribers: Roster<Subscriber>,
@@ -121,15 +100,17 @@ impl Trie {
         let node = self.nodes.ensure(filter);
         let (replaced, first_here) = match self.held(node) {
             Held::Nothing => {
-                let one = self.ones.insert(subscriber);
-                self.set_held(node, Held::One(one));
+                self.hold_one(node, subscriber);
                 (false, true)
             }
-            Held::One(one) if self.ones[one].session == subscriber.session => {
-                self.ones[one] = subscriber;
+            held @ (Held::Plain(_) | Held::One(_))
+                if self.one(held).is_some_and(|one| one.session == subscriber.session) =>
+            {
+                self.release_one(held);
+                self.hold_one(node, subscriber);
                 (true, false)
             }
-            Held::One(_) | Held::Remote(_) | Held::Many(_) => {
+            Held::Plain(_) | Held::One(_) | Held::Remote(_) | Held::Many(_) => {
                 let many = self.widen(node);
                 let roster = &mut self.many[many].subscribers;
                 match roster.position(subscriber.session) {
@@ -147,7 +128,7 @@ impl Trie {
         if !replaced {
             self.subscriptions_count += 1;
         }
-        self.epochs.on_change(levels(filter).map(str::as_bytes));
+        self.on_filter_change(filter);
         Installed { node: NodeId(node), replaced, first_here }
     }
 
@@ -156,11 +137,11 @@ impl Trie {
         let NodeId(node) = node;
         let last_here = match Held::unpack(self.nodes.get(node)?.held) {
             Held::Nothing | Held::Remote(_) => return None,
-            Held::One(one) => {
-                if self.ones[one].session != session {
+            held @ (Held::Plain(_) | Held::One(_)) => {
+                if self.one(held)?.session != session {
                     return None;
                 }
-                self.ones.remove(one);
+                self.release_one(held);
                 self.on_node_change(node);
                 self.set_held(node, Held::Nothing);
                 true
@@ -186,7 +167,7 @@ impl Trie {
         match self.held(node) {
             Held::Nothing => self.set_held(node, Held::Remote(shard)),
             Held::Remote(known) if known == shard => return,
-            Held::One(_) | Held::Remote(_) | Held::Many(_) => {
+            Held::Plain(_) | Held::One(_) | Held::Remote(_) | Held::Many(_) => {
                 let many = self.widen(node);
                 let remote = &mut self.many[many].remote;
                 if *remote & bit(shard) != 0 {
@@ -195,7 +176,7 @@ impl Trie {
                 *remote |= bit(shard);
             }
         }
-        self.epochs.on_change(levels(filter).map(str::as_bytes));
+        self.on_filter_change(filter);
     }
 
     /// Another shard has no subscribers here any more.
@@ -207,86 +188,12 @@ impl Trie {
                 self.many[many].remote &= !bit(shard);
                 self.narrow(node);
             }
-            Held::Nothing | Held::One(_) | Held::Remote(_) | Held::Many(_) => return,
+            Held::Nothing | Held::Plain(_) | Held::One(_) | Held::Remote(_) | Held::Many(_) => {
+                return;
+            }
         }
-        self.epochs.on_change(levels(filter).map(str::as_bytes));
+        self.on_filter_change(filter);
         self.nodes.prune(node);
-    }
-
-    /// Adds a session, online, to a shared group, or gives its membership new options.
-    pub fn share_join(
-        &mut self,
-        filter: &str,
-        share_name: &str,
-        session: SessionId,
-        options: SubOptions,
-        id: Option<SubscriptionId>,
-    ) -> Joined {
-        let group = self.ensure_group(filter, share_name);
-        let replaced = match self.group_mut(group) {
-            Some(found) => found.join(Member { session, id, options }),
-            None => false,
-        };
-        if !replaced {
-            self.subscriptions_count += 1;
-        }
-        Joined { group, replaced }
-    }
-
-    /// Takes a session out of a shared group. The group goes when nobody is left on any shard.
-    pub fn share_leave(&mut self, group: GroupId, session: SessionId) -> Option<Left> {
-        let found = self.group_mut(group)?;
-        if !found.leave(session) {
-            return None;
-        }
-        let (online, total) = found.counts();
-        self.subscriptions_count -= 1;
-        self.free_if_empty(group);
-        Some(Left { online, total })
-    }
-
-    /// What another shard has of a group; `total` 0 is nothing.
-    pub fn share_set_remote(
-        &mut self,
-        filter: &str,
-        share_name: &str,
-        shard: ShardId,
-        members: RemoteMembers,
-    ) {
-        let group = if members.total == 0 {
-            let Some(group) = self.share_find(filter, share_name) else { return };
-            group
-        } else {
-            self.ensure_group(filter, share_name)
-        };
-        if let Some(found) = self.group_mut(group) {
-            found.set_remote(shard, members);
-        }
-        self.free_if_empty(group);
-    }
-
-    /// `None` if the group is gone.
-    pub fn group_mut(&mut self, group: GroupId) -> Option<&mut ShareGroup> {
-        self.groups.get_mut(group.index)?.as_mut().filter(|found| found.id == group)
-    }
-
-    /// `None` if the group is gone.
-    #[must_use]
-    pub fn group(&self, group: GroupId) -> Option<&ShareGroup> {
-        self.groups.get(group.index)?.as_ref().filter(|found| found.id == group)
-    }
-
-    #[must_use]
-    pub fn share_find(&self, filter: &str, share_name: &str) -> Option<GroupId> {
-        self.find_group(self.nodes.find(filter)?, share_name)
-    }
-
-    /// The texts that make up `$share/<share>/<filter>`, appended. Nothing if the group is gone.
-    pub fn group_text(&self, group: GroupId, filter: &mut String, share: &mut String) {
-        if let Some(group) = self.group(group) {
-            self.filter_text(NodeId(group.node), filter);
-            share.push_str(&group.name);
-        }
     }
 
     #[must_use]
@@ -295,11 +202,13 @@ impl Trie {
     }
 
     #[must_use]
-    pub fn subscriber(&self, node: NodeId, session: SessionId) -> Option<&Subscriber> {
+    pub fn subscriber(&self, node: NodeId, session: SessionId) -> Option<Subscriber> {
         match Held::unpack(self.nodes.get(node.0)?.held) {
             Held::Nothing | Held::Remote(_) => None,
-            Held::One(one) => self.ones.get(one).filter(|found| found.session == session),
-            Held::Many(many) => self.many.get(many)?.subscribers.find(session),
+            held @ (Held::Plain(_) | Held::One(_)) => {
+                self.one(held).filter(|found| found.session == session)
+            }
+            Held::Many(many) => self.many.get(many)?.subscribers.find(session).copied(),
         }
     }
 
@@ -310,20 +219,23 @@ impl Trie {
                 out.push('/');
             }
             // Levels come from `&str`s cut at a one-byte character.
-            out.push_str(std::str::from_utf8(self.nodes.level(node)).unwrap_or_default());
+            self.nodes.with_level(node, |level| {
+                out.push_str(std::str::from_utf8(level).unwrap_or_default());
+            });
         }
     }
 
-    /// Everything that `topic` reaches, appended to `hits`. Allocates nothing once `hits` has grown.
+    /// Everything that `topic` reaches, appended to `hits`. Allocates nothing once `hits` has
+    /// grown.
     pub fn match_into(&self, topic: &str, hits: &mut Hits) {
         // Taken out, so that the answer can be filled in while the stack is in use.
         let mut scratch = std::mem::take(&mut hits.scratch);
         scratch.pending.clear();
         scratch.levels.clear();
-        scratch.pending.push((ROOT, 0));
         // MQTT-4.7.2-1: a wildcard in front does not reach topics that begin with `$`.
         let is_dollar = topic.starts_with('$');
-        while let Some((at, depth)) = scratch.pending.pop() {
+        let mut next = Some((ROOT, 0));
+        while let Some((at, depth)) = next.take().or_else(|| scratch.pending.pop()) {
             let node = self.nodes.node(at);
             let is_open = depth > 0 || !is_dollar;
             if is_open && node.has_hash() {
@@ -336,9 +248,9 @@ impl Trie {
             if is_open && node.has_plus() {
                 scratch.pending.extend(self.nodes.plus_child(at).map(|child| (child, depth + 1)));
             }
-            let level = topic.as_bytes().get(span.start..span.end).unwrap_or_default();
-            let literal = self.nodes.child(at, LevelKey { level, hash: span.hash });
-            scratch.pending.extend(literal.map(|child| (child, depth + 1)));
+            let level = span.bytes_of(topic);
+            let key = LevelKey { level, digest: span.digest };
+            next = self.nodes.child_of(at, node, key).map(|child| (child, depth + 1));
         }
         hits.scratch = scratch;
     }
@@ -351,7 +263,7 @@ impl Trie {
 
     /// What [`Self::is_fresh`] wants to know later about an answer for `topic` computed now.
     pub(super) fn stamp(&self, topic: &str) -> Stamp {
-        self.epochs.stamp(topic)
+        self.epochs.stamp(levels(topic).map(|level| self.nodes.key(level.as_bytes()).digest))
     }
 
     pub(super) fn is_fresh(&self, stamp: Stamp) -> bool {
@@ -399,11 +311,34 @@ impl Trie {
         self.nodes.set_held(node, held.pack());
     }
 
+    /// Makes the node, which holds nothing, hold one subscriber.
+    fn hold_one(&mut self, node: u32, subscriber: Subscriber) {
+        let held =
+            Held::plain(subscriber).unwrap_or_else(|| Held::One(self.ones.insert(subscriber)));
+        self.set_held(node, held);
+    }
+
+    fn one(&self, held: Held) -> Option<Subscriber> {
+        match held {
+            Held::Plain(subscriber) => Some(subscriber),
+            Held::One(one) => self.ones.get(one).copied(),
+            Held::Nothing | Held::Remote(_) | Held::Many(_) => None,
+        }
+    }
+
+    /// Frees the place of a lone subscriber that a node held.
+    fn release_one(&mut self, held: Held) {
+        if let Held::One(one) = held {
+            self.ones.remove(one);
+        }
+    }
+
     /// Makes the node hold a [`Many`], with what it holds now.
     fn widen(&mut self, node: u32) -> u32 {
         let mut fresh = Many::default();
         match self.held(node) {
             Held::Nothing => {}
+            Held::Plain(one) => fresh.subscribers.push(one),
             Held::One(one) => fresh.subscribers.push(self.ones.remove(one)),
             Held::Remote(shard) => fresh.remote = bit(shard),
             Held::Many(many) => return many,
@@ -420,22 +355,28 @@ impl Trie {
         if !many.groups.is_empty() {
             return;
         }
-        let held = match (&*many.subscribers, many.remote) {
-            ([], 0) => Held::Nothing,
-            ([one], 0) => Held::One(self.ones.insert(*one)),
-            ([], remote) if remote.is_power_of_two() => match u8::try_from(remote.ilog2()) {
-                Ok(shard) => Held::Remote(ShardId(shard)),
-                Err(_) => return,
-            },
+        match (&*many.subscribers, many.remote) {
+            ([], 0) => self.set_held(node, Held::Nothing),
+            (&[one], 0) => self.hold_one(node, one),
+            ([], remote) if remote.is_power_of_two() => {
+                let Ok(shard) = u8::try_from(remote.ilog2()) else { return };
+                self.set_held(node, Held::Remote(ShardId(shard)));
+            }
             _ => return,
-        };
+        }
         self.many.remove(at);
-        self.set_held(node, held);
     }
 
     fn on_node_change(&mut self, node: u32) {
         let path = self.nodes.path(node);
-        self.epochs.on_change(path.iter().map(|&node| self.nodes.level(node)));
+        let digest =
+            |&node: &u32| self.nodes.with_level(node, |level| self.nodes.key(level).digest);
+        self.epochs.on_change(path.iter().map(digest));
+    }
+
+    fn on_filter_change(&mut self, filter: &str) {
+        let digest = |level: &str| self.nodes.key(level.as_bytes()).digest;
+        self.epochs.on_change(levels(filter).map(digest));
     }
 
     fn collect(&self, node: Option<u32>, hits: &mut Hits) {
@@ -447,6 +388,10 @@ impl Trie {
     fn collect_held(&self, held: u32, hits: &mut Hits) {
         match Held::unpack(held) {
             Held::Nothing => {}
+            Held::Plain(one) => {
+                hits.subscribers.push(one);
+                hits.sources += 1;
+            }
             Held::One(one) => {
                 hits.subscribers.push(self.ones[one]);
                 hits.sources += 1;
@@ -462,113 +407,24 @@ impl Trie {
         }
     }
 
-    /// The topic's level at `depth`, cut and hashed when a walk first comes that far. A walk comes to
-    /// a depth only from the one above, so at most one is missing.
-    fn level_span(
+    /// The topic's level at `depth`, cut and hashed when a walk first comes that far. A walk comes
+    /// to a depth only from the one above, so at most one is missing.
+    fn level_span<'a>(
         &self,
         topic: &str,
-        spans: &mut Vec<LevelSpan>,
+        spans: &'a mut Vec<LevelSpan>,
         depth: usize,
-    ) -> Option<LevelSpan> {
-        if let Some(span) = spans.get(depth) {
-            return Some(*span);
+    ) -> Option<&'a LevelSpan> {
+        if depth >= spans.len() {
+            let start = spans.last().map_or(0, |last| last.end + 1);
+            let rest = topic.as_bytes().get(start as usize..)?;
+            let count = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+            let (level, _) = rest.split_at_checked(count)?;
+            // The wire has no longer topics; who brings one all the same reaches nobody.
+            let end = start.checked_add(u32::try_from(count).ok()?)?;
+            spans.push(LevelSpan { start, end, digest: self.nodes.key(level).digest });
         }
-        let start = spans.last().map_or(0, |last| last.end + 1);
-        let rest = topic.as_bytes().get(start..)?;
-        let count = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
-        let end = start + count;
-        let span = LevelSpan { start, end, hash: self.nodes.key(&rest[..count]).hash };
-        spans.push(span);
-        Some(span)
-    }
-
-    fn group_hash(&self, node: u32, share_name: &str) -> u64 {
-        self.group_keys.pair(u64::from(node), self.group_keys.bytes(share_name.as_bytes()))
-    }
-
-    fn find_group(&self, node: u32, share_name: &str) -> Option<GroupId> {
-        let hash = self.group_hash(node, share_name);
-        let is_it = |group: &ShareGroup| group.node == node && *group.name == *share_name;
-        let found =
-            self.group_index.find(hash, |&at| self.groups[at].as_ref().is_some_and(is_it))?;
-        self.groups[*found].as_ref().map(|group| group.id)
-    }
-
-    fn ensure_group(&mut self, filter: &str, share_name: &str) -> GroupId {
-        let node = self.nodes.ensure(filter);
-        if let Some(group) = self.find_group(node, share_name) {
-            return group;
-        }
-        let many = self.widen(node);
-        let index = self.groups.insert(None);
-        let id = GroupId { index, generation: self.generation };
-        self.generation = self.generation.wrapping_add(1);
-        let list = &mut self.many[many].groups;
-        let at = u32::try_from(list.len()).expect("groups are numbered by u32");
-        list.push(id);
-        self.groups[index] = Some(ShareGroup::new(id, node, share_name, at));
-        self.index_group(node, share_name, index);
-        self.epochs.on_change(levels(filter).map(str::as_bytes));
-        id
-    }
-
-    fn index_group(&mut self, node: u32, share_name: &str, index: u32) {
-        let hash = self.group_hash(node, share_name);
-        let mut table = std::mem::take(&mut self.group_index);
-        table.insert_unique(hash, index, |&other| {
-            self.groups[other].as_ref().map_or(0, |group| self.group_hash(group.node, &group.name))
-        });
-        self.group_index = table;
-    }
-
-    fn free_if_empty(&mut self, group: GroupId) {
-        if !self.group(group).is_some_and(ShareGroup::is_empty) {
-            return;
-        }
-        let Some(gone) = self.groups.remove(group.index) else { return };
-        let hash = self.group_hash(gone.node, &gone.name);
-        if let Ok(entry) = self.group_index.find_entry(hash, |&at| at == group.index) {
-            entry.remove();
-        }
-        if self.group_index.is_empty() {
-            self.group_index = HashTable::new();
-        }
-        self.on_node_change(gone.node);
-        if let Held::Many(many) = self.held(gone.node) {
-            let list = &mut self.many[many].groups;
-            list.swap_remove(gone.at as usize);
-            if let Some(moved) = list.get(gone.at as usize).copied()
-                && let Some(moved) = self.group_mut(moved)
-            {
-                moved.at = gone.at;
-            }
-        }
-        self.narrow(gone.node);
-        self.nodes.prune(gone.node);
-    }
-}
-
-impl Held {
-    fn pack(self) -> u32 {
-        let (tag, value) = match self {
-            Self::Nothing => (0, 0),
-            Self::One(one) => (1, one),
-            Self::Remote(shard) => (2, u32::from(shard.0)),
-            Self::Many(many) => (3, many),
-        };
-        // Each value belongs to a node, and there are fewer than 2^29 of those.
-        debug_assert!(value <= TAG_MASK);
-        tag << TAG_SHIFT | value
-    }
-
-    fn unpack(packed: u32) -> Self {
-        let value = packed & TAG_MASK;
-        match packed >> TAG_SHIFT {
-            0 => Self::Nothing,
-            1 => Self::One(value),
-            2 => Self::Remote(ShardId(value.to_le_bytes()[0])),
-            _ => Self::Many(value),
-        }
+        spans.get(depth)
     }
 }
 
