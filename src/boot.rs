@@ -25,6 +25,10 @@ use crate::signals::{self, SignalWatch};
 /// it.
 const EXECUTOR_MEMORY_BYTES: usize = 64 * 1024;
 
+/// How often glommio gets a turn of its own. The reactor is its only task yet, and each such turn costs
+/// a few system calls and allocations for nothing.
+const EXECUTOR_TIME_SLICE: Duration = Duration::from_secs(10);
+
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -287,6 +291,7 @@ fn run_shard(
     let executor = LocalExecutorBuilder::new(Placement::Fixed(core))
         .name("shard")
         .io_memory(EXECUTOR_MEMORY_BYTES)
+        .preempt_timer(EXECUTOR_TIME_SLICE)
         .make();
     let executor = match executor {
         Ok(executor) => executor,
