@@ -6,4 +6,11 @@
 
 mod connect;
 mod harness;
+mod malformed;
+mod properties;
 mod publish;
+mod retained;
+mod routing;
+mod sessions;
+mod subscriptions;
+mod wills;

@@ -218,6 +218,37 @@ impl Client {
         }
     }
 
+    /// Publishes the numbers from 0 as payload, `window` of them unacknowledged at most.
+    #[track_caller]
+    pub(crate) fn publish_window(&mut self, topic: &str, count: u32, qos: u8, window: u32) {
+        let (mut sent, mut done) = (0, 0);
+        while done < count {
+            let mut bytes = Vec::new();
+            while sent < count && sent - done < window {
+                let mut publish = Publish::new(topic, sent.to_be_bytes(), qos);
+                if qos > 0 {
+                    publish.id = self.next_id();
+                }
+                bytes.extend(publish.encode(self.version));
+                sent += 1;
+            }
+            self.send(&bytes);
+            match (qos, if qos == 0 { Packet::Pingresp } else { self.recv() }) {
+                (0, _) => done = sent,
+                (1, Packet::Puback { code, .. }) => {
+                    assert!(code < 0x80, "PUBACK 0x{code:02x}");
+                    done += 1;
+                }
+                (_, Packet::Pubrec { id, code }) => {
+                    assert!(code < 0x80, "PUBREC 0x{code:02x}");
+                    self.send(&wire::ack(wire::PUBREL, id));
+                }
+                (_, Packet::Pubcomp { .. }) => done += 1,
+                (_, other) => panic!("a publisher gets {other:?}"),
+            }
+        }
+    }
+
     /// The next application message, its exchange seen through to its end.
     #[track_caller]
     pub(crate) fn message(&mut self) -> Publish {
@@ -256,6 +287,15 @@ impl Client {
         self.wait_for(|p| matches!(p, Packet::Pingresp));
     }
 
+    /// Panics if an application message came before the answer to a ping. A message that is still on
+    /// its way between shards is not seen: this finds a broken promise often, and never a kept one.
+    #[track_caller]
+    pub(crate) fn assert_no_message(&mut self) {
+        self.ping();
+        let message = self.aside.iter().find(|p| matches!(p, Packet::Publish(_)));
+        assert_eq!(message, None, "no message is due");
+    }
+
     /// Normal disconnection; returns when the broker has closed too.
     #[track_caller]
     pub(crate) fn disconnect(mut self) {
@@ -263,11 +303,16 @@ impl Client {
         self.until_end();
     }
 
+    /// FIN: nothing more will be said, so what is incomplete stays so.
+    pub(crate) fn finish_writing(&self) {
+        // The broker may have closed first.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
     /// Ends the connection without a DISCONNECT: FIN, and waits for the broker to close.
     #[track_caller]
     pub(crate) fn vanish(mut self) {
-        // The broker may have closed first.
-        let _ = self.stream.shutdown(Shutdown::Write);
+        self.finish_writing();
         self.until_end();
     }
 
