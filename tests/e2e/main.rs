@@ -4,6 +4,7 @@
 //! Scenarios wait for events with a generous deadline; none of them sleeps or tries again. That
 //! something does *not* arrive is shown by a later message on the same path that does.
 
+mod clients;
 mod connect;
 mod harness;
 mod malformed;

@@ -181,7 +181,7 @@ fn the_maximum_packet_size_of_a_client_is_honoured(broker: &Broker) {
 }
 
 fn the_receive_maximum_of_a_client_is_honoured(broker: &Broker) {
-    if broker.deviates("2.0.11 sends one more after the first acknowledgement") {
+    if broker.deviates("2.0.11 loses count: the quota is exceeded by one") {
         return;
     }
     let mut publisher = Client::plain(broker, 5, "quota-from");
@@ -193,6 +193,7 @@ fn the_receive_maximum_of_a_client_is_honoured(broker: &Broker) {
         client.subscribe(&topic, qos);
         for index in 0..30 {
             publisher.publish(&topic, index.to_string(), qos);
+            publisher.publish(&topic, [b'x'; 200], qos);
         }
         let mut open: Vec<Publish> = (0..3).map(|_| client.message_unacked()).collect();
         let mut got: Vec<String> = open.iter().map(|m| m.text().to_owned()).collect();
@@ -203,6 +204,7 @@ fn the_receive_maximum_of_a_client_is_honoured(broker: &Broker) {
             got.push(next.text().to_owned());
             open.push(next);
         }
+        // What is too large for the client takes none of its quota away.
         let want: Vec<String> = (0..30).map(|i| i.to_string()).collect();
         assert_eq!(got, want);
     }
