@@ -7,11 +7,14 @@
 mod clients;
 mod connect;
 mod harness;
+mod load;
 mod malformed;
+mod operate;
 mod properties;
 mod publish;
 mod retained;
 mod routing;
 mod sessions;
 mod subscriptions;
+mod syscalls;
 mod wills;
