@@ -113,7 +113,7 @@ const CUTS: u64 = 12;
 
 /// Connects, gets as far as `number` says, and ends with a reset.
 fn cut_short(broker: &Broker, thread: u64, number: u64) {
-    let version = if number % 2 == 0 { 4 } else { 5 };
+    let version = if number.is_multiple_of(2) { 4 } else { 5 };
     // Some identifiers come back, so that connections are also taken over in every state.
     let id = format!("churn-{}", (thread * 1_000_003 + number * 7919) % 5000);
     let connect =

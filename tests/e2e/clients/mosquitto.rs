@@ -46,32 +46,43 @@ impl Subscriber {
         command.arg("-d").stdout(Stdio::piped());
         let mut child = command.spawn().expect("mosquitto_sub is there");
         let stdout = child.stdout.take().expect("stdout is piped");
-        let mut lines = BufReader::new(stdout).lines();
-        loop {
-            let line = lines.next().expect("SUBACK before the end").expect("text");
-            if line.starts_with("Subscribed ") {
-                return Self { child, lines };
-            }
-        }
+        let mut subscriber = Self { child, lines: BufReader::new(stdout).lines() };
+        while !subscriber.line().starts_with("Subscribed ") {}
+        subscriber
+    }
+
+    fn line(&mut self) -> String {
+        self.lines.next().expect("a line before the end").expect("text")
     }
 
     /// The next line that is a message and not talk of the client about packets.
     fn message(&mut self) -> String {
         loop {
-            let line = self.lines.next().expect("a message before the end").expect("text");
+            let line = self.line();
             if !line.starts_with("Client ") && !line.starts_with("Subscribed ") {
                 return line;
             }
         }
     }
 
-    /// Ends the client with a DISCONNECT (SIGTERM) and waits for it.
-    fn end(mut self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        // `timeout` hands the signal on to the client.
-        kill_process(pid, signal).expect("the client runs");
-        for _ in self.lines.by_ref() {}
-        self.child.wait().expect("the child is ours");
+    /// Ends the client with a DISCONNECT and reads what it still had to say.
+    fn end(mut self) {
+        self.terminate();
+        self.lines.by_ref().for_each(drop);
+    }
+
+    /// `timeout` hands the signal on to the client. SIGKILL would end `timeout` alone.
+    fn terminate(&self) {
+        // Not waited for before `drop`, so the number is still this child's.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.terminate();
+        // A scenario that fails shall end with its own message.
+        let _ = self.child.wait();
     }
 }
 
@@ -89,7 +100,7 @@ fn every_qos_to_every_qos(broker: &Broker) {
                 let want = format!("{} 0 {topic} {sent}", wanted.min(sent));
                 assert_eq!(subscriber.message(), want);
             }
-            subscriber.end(Signal::TERM);
+            subscriber.end();
         }
     }
 }
@@ -105,14 +116,14 @@ fn retained_messages(broker: &Broker) {
             let args = ["-t", &topic, "-q", "1", "-F", "%r %p"];
             let mut late = Subscriber::start(broker, version, &args);
             assert_eq!(late.message(), format!("1 {text}"));
-            late.end(Signal::TERM);
+            late.end();
         }
         publish(broker, version, &["-t", &topic, "-q", "1", "-r", "-n"]);
         let mut none =
             Subscriber::start(broker, version, &["-t", &topic, "-q", "1", "-F", "%r %p"]);
         publish(broker, version, &["-t", &topic, "-q", "1", "-m", "fence"]);
         assert_eq!(none.message(), "0 fence");
-        none.end(Signal::TERM);
+        none.end();
     }
 }
 
@@ -126,20 +137,17 @@ fn wills(broker: &Broker) {
             let will = ["--will-topic", topic, "--will-payload", "gone", "-t", "nothing"];
             Subscriber::start(broker, version, &will)
         };
-        will("will/clean").end(Signal::TERM);
+        will("will/clean").end();
         publish(broker, version, &["-t", "will/fence", "-q", "1", "-m", "fence"]);
         assert_eq!(watcher.message(), "will/fence fence");
-        // `timeout` cannot hand SIGKILL on, so another client with the same identifier takes over.
+        // The unclean end is a take-over, as SIGKILL does not pass through `timeout`.
         let args = ["-i", version, "--will-topic", "will/taken", "--will-payload", "gone"];
         let taken = Subscriber::start(broker, version, &[&args[..], &["-t", "nothing"]].concat());
         publish(broker, version, &["-i", version, "-t", "nothing", "-m", "x"]);
         assert_eq!(watcher.message(), "will/taken gone");
-        drop(taken.lines);
-        let mut child = taken.child;
-        kill_process(Pid::from_child(&child), Signal::TERM).expect("not yet waited for");
-        child.wait().expect("the child is ours");
+        drop(taken);
     }
-    watcher.end(Signal::TERM);
+    watcher.end();
 }
 
 fn persistent_sessions(broker: &Broker) {
@@ -153,7 +161,7 @@ fn persistent_sessions(broker: &Broker) {
         if version == "mqttv5" {
             args.extend(["-x", "3600"]);
         }
-        Subscriber::start(broker, version, &args).end(Signal::TERM);
+        Subscriber::start(broker, version, &args).end();
         for (qos, text) in [("1", "a"), ("2", "b"), ("1", "c")] {
             publish(broker, version, &["-t", &topic, "-q", qos, "-m", text]);
         }
@@ -193,7 +201,7 @@ fn shared_subscriptions(broker: &Broker) {
     got.sort_unstable();
     assert_eq!(got, (0..24).collect::<Vec<_>>());
     for member in members {
-        member.end(Signal::TERM);
+        member.end();
     }
 }
 
@@ -214,7 +222,7 @@ fn properties(broker: &Broker) {
     args.extend(["-D", "PUBLISH", "user-property", "a", "2"]);
     publish(broker, "mqttv5", &args);
     assert_eq!(subscriber.message(), "text/plain|answers|42|z:1 a:2|text");
-    subscriber.end(Signal::TERM);
+    subscriber.end();
 }
 
 /// `mosquitto_rr`: request and response over the broker.
@@ -231,5 +239,5 @@ fn response_topic(broker: &Broker) {
     publish(broker, "mqttv5", &["-t", "response/1", "-q", "1", "-m", "answer"]);
     let output = asking.wait_with_output().expect("the child is ours");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "answer\n");
-    service.end(Signal::TERM);
+    service.end();
 }

@@ -98,11 +98,10 @@ impl Peer {
         self.client
             .publish_with_properties(topic, qos, retain, payload, properties)
             .expect("the client lives");
-        self.until(|event| match (qos, event) {
-            (QoS::AtMostOnce, Event::Outgoing(Outgoing::Publish(_)))
-            | (QoS::AtLeastOnce, Event::Incoming(Packet::PubAck(_)))
-            | (QoS::ExactlyOnce, Event::Incoming(Packet::PubComp(_))) => true,
-            _ => false,
+        self.until(|event| match qos {
+            QoS::AtMostOnce => matches!(event, Event::Outgoing(Outgoing::Publish(_))),
+            QoS::AtLeastOnce => matches!(event, Event::Incoming(Packet::PubAck(_))),
+            QoS::ExactlyOnce => matches!(event, Event::Incoming(Packet::PubComp(_))),
         });
     }
 
