@@ -1,0 +1,20 @@
+//! End to end: a real broker process, real sockets on the loopback interface, clients of our own
+//! and foreign ones, on one, two and eight shards.
+//!
+//! Scenarios wait for events with a generous deadline; none of them sleeps or tries again. That
+//! something does *not* arrive is shown by a later message on the same path that does.
+
+mod clients;
+mod connect;
+mod harness;
+mod load;
+mod malformed;
+mod operate;
+mod properties;
+mod publish;
+mod retained;
+mod routing;
+mod sessions;
+mod subscriptions;
+mod syscalls;
+mod wills;
