@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,10 @@ pub enum Ending {
 enum Event {
     Signal(i32),
     /// A shard's thread is about to end.
-    ShardEnded { shard: ShardId, result: Result<(), String> },
+    ShardEnded {
+        shard: ShardId,
+        result: Result<(), String>,
+    },
 }
 
 /// A running broker. Dropping it does not stop it.
@@ -96,7 +99,8 @@ impl Broker {
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let host = host::prepare(config.buffers)?;
         let count = config.cores.len();
-        let shards = u8::try_from(count).ok().filter(|n| (1..=SHARDS_MAX).contains(&usize::from(*n)));
+        let shards =
+            u8::try_from(count).ok().filter(|n| (1..=SHARDS_MAX).contains(&usize::from(*n)));
         let shards = shards.ok_or(StartError::Shards { count })?;
         log_host(&host);
         let listeners = listen::open(&config.listen, count)?;
@@ -188,10 +192,7 @@ impl Broker {
     /// `None` when the deadline has come.
     fn next_event(&self, deadline: Option<Instant>) -> Option<Event> {
         let Some(deadline) = deadline else { return self.events.recv().ok() };
-        match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
     }
 
     fn start_shards(
