@@ -37,17 +37,17 @@ impl Running {
     /// Starts it and reads the log up to `ready`.
     fn start(flags: &[&str]) -> Self {
         let mut child = muring(flags).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut addresses = Vec::new();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut running = Self { child, log, addresses: Vec::new() };
         loop {
             let mut line = String::new();
-            assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it was ready");
+            assert!(running.log.read_line(&mut line).unwrap() > 0, "ended before it was ready");
             if line.contains("listening") {
                 let (_, address) = line.split_once("addr=").unwrap();
-                addresses.push(address.trim().parse().unwrap());
+                running.addresses.push(address.trim().parse().unwrap());
             }
             if line.trim_end().ends_with("ready") {
-                return Self { child, log, addresses };
+                return running;
             }
         }
     }

@@ -36,6 +36,8 @@ pub(crate) enum Mode {
     Splice,
     /// Shard 0 hands each connection to shard 1 with its first bytes.
     HandOver,
+    /// Every connection gets what one of them sent.
+    FanOut,
     /// Shard 0 asks shard 1 for each echo.
     ByMail,
 }
@@ -126,6 +128,11 @@ impl EchoCore {
             }
             Mode::Echo | Mode::HandOver => {
                 self.reply(conn, out, |output| output.bytes.extend_from_slice(bytes));
+            }
+            Mode::FanOut => {
+                for conn in self.conns.keys().copied().collect::<Vec<_>>() {
+                    self.reply(conn, out, |output| output.bytes.extend_from_slice(bytes));
+                }
             }
             Mode::ByMail => self.post(1, Mail::Echo(conn, bytes.to_vec()), out),
             Mode::Splice => self.reply(conn, out, |output| *output = spliced()),

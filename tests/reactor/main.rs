@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use muring::reactor::{BufferSizes, Idle};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shards::shard::CloseCause;
 use socket2::SockRef;
 
@@ -233,6 +234,22 @@ fn a_connection_moves_to_another_shard_with_its_bytes() {
     }
     assert_eq!(adopted, 20, "all ended on shard 1, and only there");
     world.expect_no_more();
+}
+
+#[test]
+fn one_turn_can_send_more_than_the_submission_queue_holds() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    let world = World::start(1, BUFFERS, PARK, Mode::FanOut);
+    let mut streams: Vec<_> = (0..1_300).map(|_| world.connect()).collect();
+    // All are known to the core when the last is answered: accepts are in order.
+    for round in 1..4 {
+        let sent = pattern(round);
+        streams.last_mut().unwrap().write_all(&sent).unwrap();
+        for stream in &mut streams {
+            expect_echo(stream, &sent);
+        }
+    }
 }
 
 /// Each round trip is two doorbells to a shard that sleeps or is about to; a lost one would hang.
