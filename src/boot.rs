@@ -275,7 +275,6 @@ fn run_shard(
     mut farewell: Farewell,
 ) {
     let shard = parts.id;
-    let stations = Arc::clone(&reactor.stations);
     // The main thread listens until each shard has sent its word or dropped its sender.
     let tell = move |result: Result<(), String>| {
         let _ = started.send((shard, result));
@@ -300,9 +299,6 @@ fn run_shard(
         tell(Ok(()));
         reactor.run().await.map_err(|error| error.to_string())
     });
-    if farewell.result.is_err() {
-        stations.abandon();
-    }
 }
 
 /// Random enough that nobody outside can guess how client identifiers and topics are hashed.
