@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -196,10 +196,7 @@ impl Broker {
     /// `None` when the deadline has come.
     fn next_event(&self, deadline: Option<Instant>) -> Option<Event> {
         let Some(deadline) = deadline else { return self.events.recv().ok() };
-        match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
     }
 
     fn start_shards(
@@ -282,7 +279,6 @@ fn run_shard(
     mut farewell: Farewell,
 ) {
     let shard = parts.id;
-    let stations = Arc::clone(&reactor.stations);
     // The main thread listens until each shard has sent its word or dropped its sender.
     let tell = move |result: Result<(), String>| {
         let _ = started.send((shard, result));
@@ -308,9 +304,6 @@ fn run_shard(
         tell(Ok(()));
         reactor.run().await.map_err(|error| error.to_string())
     });
-    if farewell.result.is_err() {
-        stations.abandon();
-    }
 }
 
 /// Random enough that nobody outside can guess how client identifiers and topics are hashed.

@@ -20,7 +20,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Listen here, for example 127.0.0.1:1883, [::]:1883 or a host name with a port; may be given
+    /// Listen here, for example `127.0.0.1:1883`, `[::]:1883` or a host name with a port; may be given
     /// more than once; port 0 lets the kernel choose [default: 127.0.0.1:1883]
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,

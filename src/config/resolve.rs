@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use shards::ids::QoS;
-use shards::limits::{MAILBOX_BYTES, REMAINING_LENGTH_MAX, SHARDS_MAX, Settings};
+use shards::limits::{MAIL_INLINE_BYTES_MAX, REMAINING_LENGTH_MAX, SHARDS_MAX, Settings};
 
 use super::document::{Document, IdleValue};
 use super::layers::{Key, Layers};
@@ -21,6 +21,13 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 
 const U16_MAX: i64 = u16::MAX as i64;
 const U32_MAX: i64 = u32::MAX as i64;
+
+/// Bytes that may wait for one socket: what one send operation can take.
+const OUT_BYTES_MAX: i64 = 1 << 30;
+
+/// Eight of the largest inline mails, as for the default.
+const MAILBOX_BYTES_MIN: i64 = MAIL_INLINE_BYTES_MAX as i64 * 8;
+const MAILBOX_BYTES_MAX: i64 = 1 << 30;
 
 /// A terabyte: more is a mistake in the unit.
 const BYTES_MAX: i64 = 1 << 40;
@@ -159,98 +166,70 @@ fn resolve_buffers(check: &Check<'_>, document: &Document) -> Result<BufferSizes
 }
 
 fn resolve_settings(check: &Check<'_>, document: &Document) -> Result<Settings, ConfigError> {
-    let Document { limits, session, retained, share, mqtt, sys, reactor, .. } = document;
-    let mailbox_min = i64::try_from(MAILBOX_BYTES / 4).unwrap_or(0);
-    let n = check;
-    Ok(Settings {
-        // There is no durable store behind the seam yet, so nobody can ask to wait for it.
-        is_durable: false,
-        packet_bytes_max: n.number(
-            "limits.packet_bytes_max",
-            limits.packet_bytes_max,
-            256..=PACKET_BYTES_MAX,
-        )?,
-        connect_timeout_ms: n.number(
-            "limits.connect_timeout_ms",
-            limits.connect_timeout_ms,
-            100..=DAY_MS,
-        )?,
-        linger_ms: n.number("limits.linger_ms", limits.linger_ms, 0..=DAY_MS)?,
-        out_bytes_max: n.number("limits.out_bytes_max", limits.out_bytes_max, 1024..=1 << 30)?,
-        connections_max: n.number("limits.connections_max", limits.connections_max, 1..=U32_MAX)?,
-        sessions_max: n.number("limits.sessions_max", limits.sessions_max, 1..=U32_MAX)?,
-        subscriptions_max: n.number(
-            "limits.subscriptions_max",
-            limits.subscriptions_max,
-            1..=U32_MAX,
-        )?,
-        topic_levels_max: n.number(
-            "limits.topic_levels_max",
-            limits.topic_levels_max,
-            1..=U16_MAX,
-        )?,
-        client_id_bytes_max: n.number(
-            "limits.client_id_bytes_max",
-            limits.client_id_bytes_max,
-            23..=U16_MAX,
-        )?,
-        keep_alive_max_s: n.number(
-            "session.keep_alive_max_s",
-            session.keep_alive_max_s,
-            0..=U16_MAX,
-        )?,
-        session_expiry_max_s: n.number(
-            "session.expiry_max_s",
-            session.expiry_max_s,
-            0..=U32_MAX,
-        )?,
-        receive_maximum: n.number(
-            "session.receive_maximum",
-            session.receive_maximum,
-            1..=U16_MAX,
-        )?,
-        inflight_max: n.number("session.inflight_max", session.inflight_max, 1..=U16_MAX)?,
-        topic_alias_max: n.number(
-            "session.topic_alias_max",
-            session.topic_alias_max,
-            0..=U16_MAX,
-        )?,
-        topic_alias_out_max: n.number(
-            "session.topic_alias_out_max",
-            session.topic_alias_out_max,
-            0..=U16_MAX,
-        )?,
-        queue_messages_max: n.number(
-            "session.queue_messages_max",
-            session.queue_messages_max,
-            0..=U32_MAX,
-        )?,
-        queue_bytes_max: n.number(
-            "session.queue_bytes_max",
-            session.queue_bytes_max,
-            0..=BYTES_MAX,
-        )?,
-        overflow: session.overflow,
-        empty_client_id: session.empty_client_id,
-        retained_messages_max: n.number(
-            "retained.messages_max",
-            retained.messages_max,
-            0..=U32_MAX,
-        )?,
-        retained_bytes_max: n.number("retained.bytes_max", retained.bytes_max, 0..=BYTES_MAX)?,
-        retain_available: retained.available,
-        share_strategy: share.strategy,
-        shared_available: share.available,
-        sys_interval_s: n.number("sys.interval_s", sys.interval_s, 0..=U16_MAX)?,
-        maximum_qos: n
-            .number("mqtt.maximum_qos", mqtt.maximum_qos, 0..=2)
-            .map(|bits| QoS::from_bits(bits).unwrap_or(QoS::ExactlyOnce))?,
-        wildcard_available: mqtt.wildcard_available,
-        subscription_ids_available: mqtt.subscription_ids_available,
-        mailbox_bytes: n.number(
-            "reactor.mailbox_bytes",
-            reactor.mailbox_bytes,
-            mailbox_min..=1 << 30,
-        )?,
-    })
+    let mut settings = Settings::default();
+    apply_limits(check, document, &mut settings)?;
+    apply_session(check, document, &mut settings)?;
+    let Document { retained, share, mqtt, sys, reactor, .. } = document;
+    settings.retained_messages_max =
+        check.number("retained.messages_max", retained.messages_max, 0..=U32_MAX)?;
+    settings.retained_bytes_max =
+        check.number("retained.bytes_max", retained.bytes_max, 0..=BYTES_MAX)?;
+    settings.retain_available = retained.available;
+    settings.share_strategy = share.strategy;
+    settings.shared_available = share.available;
+    settings.sys_interval_s = check.number("sys.interval_s", sys.interval_s, 0..=U16_MAX)?;
+    let qos: u8 = check.number("mqtt.maximum_qos", mqtt.maximum_qos, 0..=2)?;
+    settings.maximum_qos = QoS::from_bits(qos).unwrap_or(QoS::ExactlyOnce);
+    settings.wildcard_available = mqtt.wildcard_available;
+    settings.subscription_ids_available = mqtt.subscription_ids_available;
+    let range = MAILBOX_BYTES_MIN..=MAILBOX_BYTES_MAX;
+    settings.mailbox_bytes = check.number("reactor.mailbox_bytes", reactor.mailbox_bytes, range)?;
+    Ok(settings)
+}
+
+fn apply_limits(
+    check: &Check<'_>,
+    document: &Document,
+    to: &mut Settings,
+) -> Result<(), ConfigError> {
+    let from = &document.limits;
+    let number = |name: &str, value, range| check.number(&format!("limits.{name}"), value, range);
+    to.packet_bytes_max =
+        number("packet_bytes_max", from.packet_bytes_max, 256..=PACKET_BYTES_MAX)?;
+    to.connect_timeout_ms = number("connect_timeout_ms", from.connect_timeout_ms, 100..=DAY_MS)?;
+    to.linger_ms = number("linger_ms", from.linger_ms, 0..=DAY_MS)?;
+    to.out_bytes_max = number("out_bytes_max", from.out_bytes_max, 1024..=OUT_BYTES_MAX)?;
+    to.connections_max = number("connections_max", from.connections_max, 1..=U32_MAX)?;
+    to.sessions_max = number("sessions_max", from.sessions_max, 1..=U32_MAX)?;
+    to.subscriptions_max = number("subscriptions_max", from.subscriptions_max, 1..=U32_MAX)?;
+    let levels = check.number("limits.topic_levels_max", from.topic_levels_max, 1..=U16_MAX)?;
+    to.topic_levels_max = levels;
+    // 23 bytes are what every server must take (MQTT 3.1.1 and 5.0, section 3.1.3.1).
+    let range = 23..=U16_MAX;
+    to.client_id_bytes_max =
+        check.number("limits.client_id_bytes_max", from.client_id_bytes_max, range)?;
+    Ok(())
+}
+
+fn apply_session(
+    check: &Check<'_>,
+    document: &Document,
+    to: &mut Settings,
+) -> Result<(), ConfigError> {
+    let from = &document.session;
+    let number = |name: &str, value, range| check.number(&format!("session.{name}"), value, range);
+    to.keep_alive_max_s = number("keep_alive_max_s", from.keep_alive_max_s, 0..=U16_MAX)?;
+    to.receive_maximum = number("receive_maximum", from.receive_maximum, 1..=U16_MAX)?;
+    to.inflight_max = number("inflight_max", from.inflight_max, 1..=U16_MAX)?;
+    to.topic_alias_max = number("topic_alias_max", from.topic_alias_max, 0..=U16_MAX)?;
+    to.topic_alias_out_max = number("topic_alias_out_max", from.topic_alias_out_max, 0..=U16_MAX)?;
+    to.session_expiry_max_s =
+        check.number("session.expiry_max_s", from.expiry_max_s, 0..=U32_MAX)?;
+    to.queue_messages_max =
+        check.number("session.queue_messages_max", from.queue_messages_max, 0..=U32_MAX)?;
+    to.queue_bytes_max =
+        check.number("session.queue_bytes_max", from.queue_bytes_max, 0..=BYTES_MAX)?;
+    to.overflow = from.overflow;
+    to.empty_client_id = from.empty_client_id;
+    Ok(())
 }

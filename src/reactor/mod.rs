@@ -106,6 +106,16 @@ enum StopState {
     Stopped,
 }
 
+/// When one shard leaves, in whatever way (a panic too), the others must not wait for it.
+#[derive(Debug)]
+struct LeaveTogether(Arc<Stations>);
+
+impl Drop for LeaveTogether {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
 /// What one turn found to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
@@ -154,6 +164,7 @@ impl<C: Core> Reactor<C> {
     /// # Errors
     /// If the kernel refuses the ring itself; the process should end then.
     pub async fn run(mut self) -> io::Result<()> {
+        let _leave = LeaveTogether(Arc::clone(&self.stations));
         while !self.stations.all_stopped() {
             let turn = self.turn();
             self.enter(turn)?;
