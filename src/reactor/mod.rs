@@ -41,7 +41,7 @@ use self::notes::RateLimit;
 /// Completions of one turn. More would make those at the end wait for the answers to those at the start.
 const COMPLETIONS_PER_TURN_MAX: usize = 512;
 
-/// Rounds of effects in one turn: adopting a connection is an input whose effects come with the same
+/// Rounds of effects in one turn: the end of a connection is an input whose effects come with the same
 /// enter; what those lead to can wait for the next turn.
 const EFFECT_ROUNDS_MAX: usize = 2;
 
@@ -181,6 +181,11 @@ impl<C: Core> Reactor<C> {
         let ended = std::mem::take(&mut self.ended);
         let reaped = self.reap();
         self.end_peers(&ended);
+        // A connection that comes from another shard waits for one enter: what its client had sent on
+        // an older connection here, such as a DISCONNECT, is worked on first.
+        if reaped < COMPLETIONS_PER_TURN_MAX {
+            self.hear_adopts();
+        }
         for conn in std::mem::take(&mut self.drained) {
             self.hear(Input::Drained { conn });
         }
@@ -246,7 +251,6 @@ impl<C: Core> Reactor<C> {
             self.unflushed = false;
             self.core.flush(self.clock.now(), &mut self.outbox);
             self.apply();
-            self.hear_adopts();
             if !self.unflushed {
                 break;
             }
@@ -259,7 +263,10 @@ impl<C: Core> Reactor<C> {
 
     /// True if the next turn has something to do although nothing completes.
     fn has_follow_up(&self) -> bool {
-        self.unflushed || !self.ended.is_empty() || !self.drained.is_empty()
+        self.unflushed
+            || !self.ended.is_empty()
+            || !self.drained.is_empty()
+            || !self.adopts.is_empty()
     }
 
     /// Submits what the turn asked for, and waits if there is nothing to do.
