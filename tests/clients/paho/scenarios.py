@@ -130,7 +130,8 @@ def wills():
     watcher.subscribe("wills/#", 1)
     for number in range(4):
         will = {"topic": f"wills/{number}", "payload": "gone", "qos": 1, "retain": True}
-        Client(f"wills-{number}", will=dict(will, topic="wills/never")).disconnect()
+        # Another identifier: the end of one connection and the begin of the next have no order.
+        Client(f"wills-clean-{number}", will=dict(will, topic="wills/never")).disconnect()
         Client(f"wills-{number}", will=will).vanish()
         assert watcher.message().topic == f"wills/{number}"
     late = Client("wills-late")
