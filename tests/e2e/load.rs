@@ -223,11 +223,12 @@ fn connections_come_and_go_on_8_shards() {
 }
 
 /// What nobody reads: connections that flood the broker with requests and never take an answer. The
-/// broker stops reading from them, and others do not notice.
+/// broker stops reading from them, and others do not notice. Answers to all of it would be 128 MiB.
 #[test]
 fn requests_without_reading_are_bounded() {
     for shards in [1, 2, 8] {
         let broker = Broker::start_with(&Options::new(shards).alone());
+        warm_up(&broker);
         let before = broker.rss_bytes();
         let pings = wire::PINGREQ.repeat(32 * 1024);
         let greedy: Vec<Client> = (0..4)
@@ -235,8 +236,8 @@ fn requests_without_reading_are_bounded() {
                 let client = Client::plain(&broker, 4, &format!("greedy-{number}"));
                 let mut stream = client.stream();
                 stream.set_nonblocking(true).expect("a socket option");
-                // 16 MiB of requests each, or what the broker and the kernel take of it.
-                for _ in 0..256 {
+                // 32 MiB of requests each, or what the broker and the kernel take of it.
+                for _ in 0..512 {
                     if stream.write(&pings).is_err() {
                         break;
                     }
@@ -253,7 +254,8 @@ fn requests_without_reading_are_bounded() {
         }
         let grown = broker.rss_bytes().saturating_sub(before);
         if !broker.deviates("is not held to muring's bounds") {
-            assert!(grown < 24 * 1024 * 1024, "{shards} shards: grew by {grown} bytes");
+            eprintln!("{shards} shards: {grown} bytes more");
+            assert!(grown < 48 * 1024 * 1024, "{shards} shards: grew by {grown} bytes");
         }
         drop(greedy);
     }

@@ -3,6 +3,10 @@
 //!
 //! Scenarios wait for events with a generous deadline; none of them sleeps or tries again. That
 //! something does *not* arrive is shown by a later message on the same path that does.
+//!
+//! `MURING_E2E_BROKER=mosquitto` runs them against mosquitto, to check the scenarios themselves.
+//! `MURING_E2E_SLOW=1` runs the long ones in full. With `CI=true` they are, and a client that is not
+//! installed is a failure; elsewhere it is said and its scenarios pass. `.ci/run` installs them all.
 
 mod clients;
 mod connect;

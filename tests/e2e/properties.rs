@@ -187,8 +187,9 @@ fn the_receive_maximum_of_a_client_is_honoured(broker: &Broker) {
     let mut publisher = Client::plain(broker, 5, "quota-from");
     for qos in [1, 2] {
         let topic = format!("quota/{qos}");
-        let connect =
-            Connect::new(5, &format!("quota-to-{qos}")).with(Prop::two(prop::RECEIVE_MAXIMUM, 3));
+        let connect = Connect::new(5, &format!("quota-to-{qos}"))
+            .with(Prop::two(prop::RECEIVE_MAXIMUM, 3))
+            .with(Prop::four(prop::MAXIMUM_PACKET_SIZE, 100));
         let mut client = Client::connect(broker, &connect);
         client.subscribe(&topic, qos);
         for index in 0..30 {

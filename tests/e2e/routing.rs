@@ -190,7 +190,8 @@ fn a_subscriber_that_stops_reading_harms_nobody() {
 
 const LARGE: usize = 10 * 1024 * 1024;
 
-/// One message of 10 MiB to subscribers of every QoS.
+/// One message of 10 MiB to subscribers of every QoS; all have it before the next is sent, as what waits
+/// for a socket is bounded.
 #[test]
 fn a_large_message_arrives_whole() {
     for shards in [1, 2, 8] {
@@ -210,20 +211,18 @@ fn a_large_message_arrives_whole() {
             })
             .collect();
         let mut publisher = Client::plain(&broker, 5, "large-from");
-        thread::scope(|scope| {
-            for client in &mut subscribers {
-                let payload = &payload;
-                scope.spawn(move || {
-                    for qos in [0, 1, 2] {
+        for qos in [0, 1, 2] {
+            thread::scope(|scope| {
+                for client in &mut subscribers {
+                    let payload = &payload;
+                    scope.spawn(move || {
                         let message = client.message();
                         assert!(message.payload == *payload, "QoS {qos} arrived changed");
-                    }
-                });
-            }
-            for qos in [0, 1, 2] {
+                    });
+                }
                 publisher.publish("large", &payload, qos);
-            }
-        });
+            });
+        }
     }
 }
 

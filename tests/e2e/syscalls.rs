@@ -143,7 +143,8 @@ fn a_delivery_costs_a_fraction_of_a_system_call() {
         if broker.deviates("reads and writes") {
             return;
         }
-        assert_eq!(ours.len(), shards, "each shard has a thread of that name");
+        // Threads that a shard starts inherit its name, and its rules.
+        assert!(ours.len() >= shards, "each shard has a thread of that name");
         let of_shards = |name: &str| -> u32 {
             ours.iter().filter_map(|thread| counts.get(&(*thread, name.to_owned()))).sum()
         };

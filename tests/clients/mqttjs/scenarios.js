@@ -107,7 +107,8 @@ async function wills() {
   for (let number = 0; number < 4; number += 1) {
     const will = { topic: `wills/${number}`, payload: Buffer.from('gone'), qos: 1, retain: false };
     const never = { ...will, topic: 'wills/never' };
-    await (await Client.connect(`wills-${number}`, { will: never })).disconnect();
+    // Another identifier: the end of one connection and the begin of the next have no order.
+    await (await Client.connect(`wills-clean-${number}`, { will: never })).disconnect();
     await (await Client.connect(`wills-${number}`, { will })).vanish();
     const message = await watcher.message();
     assert.equal(message.topic, `wills/${number}`);

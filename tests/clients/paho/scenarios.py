@@ -126,15 +126,19 @@ def retained():
 
 
 def wills():
+    # The wills are retained: another version's run on the same broker finds them.
+    base = f"wills/{VERSION}"
     watcher = Client("wills-watcher")
-    watcher.subscribe("wills/#", 1)
+    watcher.subscribe(f"{base}/#", 1)
     for number in range(4):
-        will = {"topic": f"wills/{number}", "payload": "gone", "qos": 1, "retain": True}
-        Client(f"wills-{number}", will=dict(will, topic="wills/never")).disconnect()
+        will = {"topic": f"{base}/{number}", "payload": "gone", "qos": 1, "retain": True}
+        # Another identifier: the end of one connection and the begin of the next have no order.
+        never = dict(will, topic=f"{base}/never")
+        Client(f"wills-clean-{number}", will=never).disconnect()
         Client(f"wills-{number}", will=will).vanish()
-        assert watcher.message().topic == f"wills/{number}"
+        assert watcher.message().topic == f"{base}/{number}"
     late = Client("wills-late")
-    late.subscribe("wills/0", 1)
+    late.subscribe(f"{base}/0", 1)
     assert late.message().retain
     late.disconnect()
     watcher.disconnect()

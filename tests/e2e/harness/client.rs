@@ -66,6 +66,7 @@ impl Client {
     pub(crate) fn connect(broker: &Broker, connect: &Connect) -> Self {
         let (client, code) = Self::offer(broker, connect);
         assert_eq!(code, 0, "CONNACK for {connect:?}");
+        assert!(connect.version == 5 || client.props.is_empty(), "properties before 5.0");
         client
     }
 

@@ -266,7 +266,7 @@ impl Packet {
     pub(crate) fn decode(first: u8, version: u8, body: &[u8]) -> Self {
         let mut rest = body;
         let got = match first >> 4 {
-            2 => Self::decode_connack(&mut rest, version),
+            2 => Self::decode_connack(&mut rest),
             3 => {
                 let publish = Publish::decode(first, version, body);
                 rest = &[];
@@ -301,12 +301,12 @@ impl Packet {
         got
     }
 
-    fn decode_connack(rest: &mut &[u8], version: u8) -> Self {
+    fn decode_connack(rest: &mut &[u8]) -> Self {
         let flags = take_u8(rest);
         assert!(flags <= 1, "CONNACK flags 0x{flags:02x}");
         let code = take_u8(rest);
-        // A broker that refuses a protocol version may answer in another one.
-        let props = if rest.is_empty() { Vec::new() } else { take_props(rest, version) };
+        // A broker that refuses a protocol version may answer in another one, so the form decides.
+        let props = if rest.is_empty() { Vec::new() } else { take_props(rest, 5) };
         Self::Connack { present: flags == 1, code, props }
     }
 }
