@@ -4,6 +4,8 @@
 mod client;
 mod delivery;
 mod drive;
+mod retained;
 mod rules;
+mod share;
 mod wire;
 mod world;
