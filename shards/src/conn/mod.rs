@@ -77,6 +77,8 @@ pub struct Conn {
     pub is_sending: bool,
     /// In the outbox's list of sends.
     pub is_listed: bool,
+    /// No reason to wait is left, but the backlog is not worked on yet: it comes before new bytes.
+    pub is_resumable: bool,
     /// The shell was told to stop receiving.
     pub is_read_paused: bool,
     pub request_problem_information: bool,
@@ -108,6 +110,7 @@ impl Conn {
             sending_bytes: 0,
             is_sending: false,
             is_listed: false,
+            is_resumable: false,
             is_read_paused: false,
             request_problem_information: true,
             is_admitted: false,

@@ -178,6 +178,10 @@ impl Shard {
             self.deliver_to_member(now, group, &source, &mut fan, &mut outcome, out);
         }
         fan.end(&mut self.local.messages);
+        let picked = self.scratch.picked;
+        if picked != 0 {
+            self.post_publish(&source, &publish.message, picked, 0, None, &mut outcome);
+        }
         self.store(&source, out);
         if let Some(completion) = completion {
             self.complete(completion, outcome.reason(), out);
@@ -240,9 +244,15 @@ impl Shard {
         let random = self.random_for_share();
         let (own, strategy) = (self.id, self.local.settings.share_strategy);
         let topic = topic_hash(fan.message.topic.as_bytes());
-        let Some(found) = self.index.trie.group_mut(group) else { return };
-        let picked = found.pick_shard(own, strategy, source.publisher, topic, random);
-        let Some((shard, group)) = picked else { return };
+        let picked = self
+            .index
+            .trie
+            .group_mut(group)
+            .and_then(|found| found.pick_shard(own, strategy, source.publisher, topic, random));
+        let Some((shard, group)) = picked else {
+            self.local.counters.messages_unmatched += 1;
+            return;
+        };
         if shard == own {
             self.deliver_to_member(now, group, source, fan, outcome, out);
             return;
@@ -277,15 +287,12 @@ impl Shard {
                     .unwrap_or(u32::MAX)
             })
         };
-        let Some(found) = trie.group_mut(group) else {
-            // The last member left while the message was on its way.
-            self.local.counters.messages_unmatched += 1;
-            return;
-        };
-        let picked = found.pick_member(strategy, source.publisher, topic, random, inflight);
-        let Some(member) = picked.copied() else {
-            self.local.counters.messages_unmatched += 1;
-            return;
+        let picked = trie.group_mut(group).and_then(|found| {
+            found.pick_member(strategy, source.publisher, topic, random, inflight).copied()
+        });
+        let Some(member) = picked else {
+            // The last member here left while the message was on its way: another shard may have one.
+            return self.pick(now, group, source, fan, outcome, out);
         };
         let how = How {
             qos: member.options.qos().min(message.qos),
@@ -329,6 +336,7 @@ impl Shard {
         if picked != 0 {
             self.post_publish(&source, &copy, picked, 0, None, &mut outcome);
         }
+        self.store(&source, out);
     }
 
     fn random_for_share(&mut self) -> u64 {

@@ -75,6 +75,7 @@ impl Local {
             && conn.pauses.remove(reason)
             && !conn.pauses.any()
         {
+            conn.is_resumable = true;
             self.resumable.push(id);
         }
     }

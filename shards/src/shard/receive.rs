@@ -47,7 +47,7 @@ impl Shard {
         }
         conn.last_received = now.time;
         self.local.counters.bytes_received += bytes.len() as u64;
-        if conn.pauses.any() {
+        if conn.pauses.any() || conn.is_resumable {
             self.local.stash(id, bytes, out);
             return;
         }
@@ -74,6 +74,7 @@ impl Shard {
     /// Goes on with a connection that no reason holds any longer.
     pub(super) fn resume_reading(&mut self, now: Now, id: ConnId, out: &mut Outbox) {
         let Some(conn) = self.local.conns.get_mut(id) else { return };
+        conn.is_resumable = false;
         if conn.pauses.any() || conn.state == State::Closing {
             return;
         }

@@ -1,0 +1,325 @@
+//! A model client: reads what the broker sends, checks what every client may rely on, and answers.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use shards::codec::{self, Ack, AckKind, Framed, Packet, Publish};
+use shards::ids::{PacketId, QoS, Version};
+use shards::reject::ReasonCode;
+
+/// A packet from the broker, with everything that tests look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Got {
+    Connack(Welcome),
+    Publish(Message),
+    Ack(AckKind, u16, ReasonCode),
+    Suback(u16, Vec<u8>),
+    Unsuback(u16, Vec<u8>),
+    Pingresp,
+    Disconnect(ReasonCode),
+}
+
+/// What CONNACK said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Welcome {
+    pub(crate) session_present: bool,
+    pub(crate) reason: ReasonCode,
+    pub(crate) session_expiry_s: Option<u32>,
+    pub(crate) receive_maximum: Option<u16>,
+    pub(crate) packet_bytes_max: Option<u32>,
+    pub(crate) topic_alias_max: Option<u16>,
+    pub(crate) maximum_qos: Option<QoS>,
+    pub(crate) server_keep_alive_s: Option<u16>,
+    pub(crate) assigned_client_id: Option<String>,
+    /// Retain, wildcard, subscription identifiers, shared: what is not available is `Some(false)`.
+    pub(crate) available: [Option<bool>; 4],
+}
+
+/// A PUBLISH from the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    /// Looked up if only an alias came.
+    pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) dup: bool,
+    pub(crate) packet_id: Option<u16>,
+    /// Subscription identifiers, sorted.
+    pub(crate) ids: Vec<u32>,
+    pub(crate) expiry_s: Option<u32>,
+    /// The alias, and whether the topic came with it.
+    pub(crate) alias: Option<(u16, bool)>,
+}
+
+impl Message {
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.payload).unwrap()
+    }
+}
+
+/// Which packets the client answers by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    All,
+    /// QoS 2 up to PUBREC; PUBREL gets no answer.
+    ToPubrec,
+    None,
+}
+
+/// How far an own QoS 1 or 2 message has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) qos: QoS,
+    pub(crate) is_released: bool,
+}
+
+/// One client with its session.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) name: &'static str,
+    pub(crate) version: Version,
+    pub(crate) wire: usize,
+    /// Not yet looked at by the test.
+    pub(crate) got: VecDeque<Got>,
+    pub(crate) answers: Answers,
+    /// The broker has ended the connection.
+    pub(crate) is_ended: bool,
+    /// What CONNECT announced.
+    pub(crate) receive_maximum: u16,
+    pub(crate) packet_bytes_max: u32,
+    pub(crate) topic_alias_max: u16,
+    /// Own messages in flight, by identifier.
+    pub(crate) sent: BTreeMap<u16, Sent>,
+    next_id: u16,
+    cut: Vec<u8>,
+    aliases: BTreeMap<u16, String>,
+    /// Identifiers of the broker's exchanges that are open, on any connection of this session.
+    open: BTreeSet<u16>,
+    /// The same, begun or repeated on this connection.
+    window: BTreeSet<u16>,
+    /// QoS 2 messages that came and whose PUBREL has not.
+    unreleased: BTreeSet<u16>,
+}
+
+impl Client {
+    pub(crate) fn new(name: &'static str, version: Version, wire: usize) -> Self {
+        Self {
+            name,
+            version,
+            wire,
+            got: VecDeque::new(),
+            answers: Answers::All,
+            is_ended: false,
+            receive_maximum: u16::MAX,
+            packet_bytes_max: u32::MAX,
+            topic_alias_max: 0,
+            sent: BTreeMap::new(),
+            next_id: 0,
+            cut: Vec::new(),
+            aliases: BTreeMap::new(),
+            open: BTreeSet::new(),
+            window: BTreeSet::new(),
+            unreleased: BTreeSet::new(),
+        }
+    }
+
+    /// A new network connection.
+    pub(crate) fn renew(&mut self, wire: usize) {
+        self.wire = wire;
+        self.cut.clear();
+        self.aliases.clear();
+        self.window.clear();
+        self.is_ended = false;
+    }
+
+    /// The broker has no session of ours.
+    pub(crate) fn forget(&mut self) {
+        self.open.clear();
+        self.unreleased.clear();
+        self.sent.clear();
+    }
+
+    /// An identifier for a packet of ours that is not in use.
+    pub(crate) fn take_id(&mut self) -> PacketId {
+        loop {
+            self.next_id = self.next_id.wrapping_add(1);
+            if let Some(id) = PacketId::new(self.next_id)
+                && !self.sent.contains_key(&self.next_id)
+            {
+                return id;
+            }
+        }
+    }
+
+    /// Takes bytes from the broker; what it answers goes to `reply`.
+    pub(crate) fn receive(&mut self, bytes: &[u8], reply: &mut Vec<u8>) {
+        let mut all = std::mem::take(&mut self.cut);
+        all.extend_from_slice(bytes);
+        let mut at = 0;
+        loop {
+            match codec::frame(&all[at..], u32::MAX).expect("the broker's packets have a length") {
+                Framed::Whole(frame) => {
+                    let largest = self.packet_bytes_max as usize;
+                    assert!(frame.len <= largest, "{}: a packet larger than asked for", self.name);
+                    let packet = codec::decode(&frame, self.version)
+                        .unwrap_or_else(|reject| panic!("{}: {reject}: {frame:?}", self.name));
+                    self.on_packet(packet, reply);
+                    at += frame.len;
+                }
+                Framed::Cut { .. } => break,
+            }
+        }
+        self.cut = all.split_off(at);
+    }
+
+    fn on_packet(&mut self, packet: Packet<'_>, reply: &mut Vec<u8>) {
+        match packet {
+            Packet::Publish(publish) => self.on_publish(&publish, reply),
+            Packet::Puback(ack) => {
+                self.sent.remove(&ack.packet_id.value());
+                self.keep_ack(AckKind::Puback, &ack);
+            }
+            Packet::Pubrec(ack) => self.on_pubrec(&ack, reply),
+            Packet::Pubrel(ack) => {
+                if self.answers == Answers::All {
+                    self.complete(ack.packet_id, reply);
+                }
+                self.unreleased.remove(&ack.packet_id.value());
+                self.keep_ack(AckKind::Pubrel, &ack);
+            }
+            Packet::Pubcomp(ack) => {
+                self.sent.remove(&ack.packet_id.value());
+                self.keep_ack(AckKind::Pubcomp, &ack);
+            }
+            Packet::Connack(connack) => self.got.push_back(Got::Connack(welcome(&connack))),
+            Packet::Suback(suback) => {
+                let codes = suback.reasons.to_vec();
+                self.got.push_back(Got::Suback(suback.packet_id.value(), codes));
+            }
+            Packet::Unsuback(unsuback) => {
+                let codes = unsuback.reasons.to_vec();
+                self.got.push_back(Got::Unsuback(unsuback.packet_id.value(), codes));
+            }
+            Packet::Pingresp => self.got.push_back(Got::Pingresp),
+            Packet::Disconnect(disconnect) => {
+                assert!(self.version.is_v5(), "DISCONNECT from a broker before MQTT 5.0");
+                self.got.push_back(Got::Disconnect(disconnect.reason));
+            }
+            Packet::Connect(_)
+            | Packet::Subscribe(_)
+            | Packet::Unsubscribe(_)
+            | Packet::Pingreq
+            | Packet::Auth(_) => panic!("{}: not for a client: {packet:?}", self.name),
+        }
+    }
+
+    fn keep_ack(&mut self, kind: AckKind, ack: &Ack<'_>) {
+        self.got.push_back(Got::Ack(kind, ack.packet_id.value(), ack.reason));
+    }
+
+    fn on_pubrec(&mut self, ack: &Ack<'_>, reply: &mut Vec<u8>) {
+        let id = ack.packet_id.value();
+        self.keep_ack(AckKind::Pubrec, ack);
+        if ack.reason.is_error() {
+            self.sent.remove(&id);
+        } else if self.answers != Answers::None {
+            if let Some(sent) = self.sent.get_mut(&id) {
+                sent.is_released = true;
+            }
+            self.ack(AckKind::Pubrel, ack.packet_id, ReasonCode::Success, reply);
+        }
+    }
+
+    fn on_publish(&mut self, publish: &Publish<'_>, reply: &mut Vec<u8>) {
+        let properties = &publish.properties;
+        let topic = self.resolve(publish.topic, properties.topic_alias);
+        let message = Message {
+            topic,
+            payload: publish.payload.to_vec(),
+            qos: publish.qos,
+            retain: publish.retain,
+            dup: publish.dup,
+            packet_id: publish.packet_id.map(PacketId::value),
+            ids: {
+                let mut ids: Vec<_> = properties.subscription_ids().map(|id| id.value()).collect();
+                ids.sort_unstable();
+                ids
+            },
+            expiry_s: properties.message_expiry_s,
+            alias: properties.topic_alias.map(|alias| (alias, !publish.topic.is_empty())),
+        };
+        let Some(packet_id) = publish.packet_id else {
+            return self.got.push_back(Got::Publish(message));
+        };
+        let id = packet_id.value();
+        let is_new = self.open.insert(id);
+        assert!(is_new || publish.dup, "{}: identifier {id} is still in use", self.name);
+        self.window.insert(id);
+        let maximum = usize::from(self.receive_maximum);
+        assert!(self.window.len() <= maximum, "{}: more in flight than {maximum}", self.name);
+        if publish.qos == QoS::AtLeastOnce || self.unreleased.insert(id) {
+            self.got.push_back(Got::Publish(message));
+        }
+        match (publish.qos, self.answers) {
+            (_, Answers::None) => {}
+            (QoS::ExactlyOnce, _) => {
+                self.ack(AckKind::Pubrec, packet_id, ReasonCode::Success, reply);
+            }
+            (_, Answers::All) => self.acknowledge(packet_id, reply),
+            (_, Answers::ToPubrec) => {}
+        }
+    }
+
+    /// PUBACK.
+    pub(crate) fn acknowledge(&mut self, id: PacketId, reply: &mut Vec<u8>) {
+        self.close_exchange(id);
+        self.ack(AckKind::Puback, id, ReasonCode::Success, reply);
+    }
+
+    /// PUBCOMP.
+    pub(crate) fn complete(&mut self, id: PacketId, reply: &mut Vec<u8>) {
+        self.close_exchange(id);
+        self.ack(AckKind::Pubcomp, id, ReasonCode::Success, reply);
+    }
+
+    fn close_exchange(&mut self, id: PacketId) {
+        self.open.remove(&id.value());
+        self.window.remove(&id.value());
+    }
+
+    pub(crate) fn ack(&self, kind: AckKind, id: PacketId, reason: ReasonCode, reply: &mut Vec<u8>) {
+        codec::puback_into(self.version, kind, id, reason, reply);
+    }
+
+    fn resolve(&mut self, topic: &str, alias: Option<u16>) -> String {
+        let Some(alias) = alias else { return topic.to_owned() };
+        assert!(alias <= self.topic_alias_max, "{}: alias {alias} above its maximum", self.name);
+        if topic.is_empty() {
+            return self.aliases.get(&alias).expect("an alias that was announced").clone();
+        }
+        self.aliases.insert(alias, topic.to_owned());
+        topic.to_owned()
+    }
+}
+
+fn welcome(connack: &codec::Connack<'_>) -> Welcome {
+    Welcome {
+        session_present: connack.session_present,
+        reason: connack.reason,
+        session_expiry_s: connack.session_expiry_s,
+        receive_maximum: connack.receive_maximum,
+        packet_bytes_max: connack.packet_bytes_max,
+        topic_alias_max: connack.topic_alias_max,
+        maximum_qos: connack.maximum_qos,
+        server_keep_alive_s: connack.server_keep_alive_s,
+        assigned_client_id: connack.assigned_client_id.map(str::to_owned),
+        available: [
+            connack.retain_available,
+            connack.wildcard_available,
+            connack.subscription_ids_available,
+            connack.shared_available,
+        ],
+    }
+}

@@ -1,0 +1,11 @@
+//! Whole shards against model clients: any number of shards on one thread, in virtual time, with
+//! steps in turn or drawn from a seed.
+
+mod client;
+mod delivery;
+mod drive;
+mod retained;
+mod rules;
+mod share;
+mod wire;
+mod world;

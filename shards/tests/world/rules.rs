@@ -1,0 +1,32 @@
+//! Who may do what in the world: names say it, so that every test can read it off.
+
+use shards::auth::{Authenticate, Authorise, Credentials, Verdict};
+use shards::ids::QoS;
+use shards::reject::ReasonCode;
+
+/// Client identifiers that begin with `denied` or `later` get that answer; topics and filters under
+/// `forbidden/` are nobody's.
+#[derive(Debug)]
+pub(crate) struct Rules;
+
+impl Authenticate for Rules {
+    fn check(&mut self, credentials: &Credentials<'_>) -> Verdict {
+        if credentials.client_id.starts_with("denied") {
+            Verdict::Deny(ReasonCode::BadUserNameOrPassword)
+        } else if credentials.client_id.starts_with("later") {
+            Verdict::Later
+        } else {
+            Verdict::Allow
+        }
+    }
+}
+
+impl Authorise for Rules {
+    fn may_publish(&mut self, _client_id: &str, topic: &str, _qos: QoS, _retain: bool) -> bool {
+        !topic.starts_with("forbidden/")
+    }
+
+    fn may_subscribe(&mut self, _client_id: &str, filter: &str) -> bool {
+        !filter.starts_with("forbidden/")
+    }
+}

@@ -1,0 +1,486 @@
+//! Shards, model clients and the wires between them, on one thread and in virtual time.
+//!
+//! The world does what the shell does: it feeds inputs in batches, applies each outbox in the order
+//! that `shard::effect` documents, and checks what the core promises the shell. Which of the
+//! possible steps comes next is taken in turn, or drawn from a seed together with the sizes of the
+//! chunks that bytes come in.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use shards::Shard;
+use shards::auth::Verdict;
+use shards::counters::Snapshot;
+use shards::ids::{ConnId, ShardId, StoreTicket};
+use shards::limits::Settings;
+use shards::mailbox::mesh;
+use shards::rng::Rng;
+use shards::shard::{CloseCause, Closing, Input, Origin, Outbox, Reading, ShardParts};
+use shards::store::StoreOutcome;
+use shards::time::{Now, Time};
+
+use crate::client::Client;
+use crate::rules::Rules;
+use crate::wire::{Wire, flatten};
+
+/// One shard and what the shell holds for it.
+struct Node {
+    shard: Shard,
+    out: Outbox,
+    /// By connection number: the generation given out last, and the wire that has it.
+    places: Vec<(u32, Option<usize>)>,
+    /// Connections that came from other shards, to be opened here.
+    adopted: VecDeque<(usize, Origin, Vec<u8>)>,
+    /// Inputs since the outbox was applied.
+    batch_count: u32,
+    /// Another shard said that there is mail.
+    is_rung: bool,
+    is_stopped: bool,
+}
+
+/// One thing that can happen next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Bytes(usize),
+    Ended(usize),
+    Drain(usize),
+    Finish(usize),
+    Aborted(usize),
+    Adopt(usize),
+    Mail(usize),
+    Deadline(usize),
+    Flush(usize),
+    Store,
+}
+
+pub(crate) struct World {
+    nodes: Vec<Node>,
+    pub(crate) wires: Vec<Wire>,
+    /// Wires that are not closed.
+    live: Vec<usize>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) now: Now,
+    pub(crate) settings: Settings,
+    /// `None`: steps in turn, bytes whole.
+    chance: Option<Rng>,
+    stores: VecDeque<(usize, StoreTicket)>,
+    /// Durable operations wait for the test.
+    pub(crate) is_store_held: bool,
+    pub(crate) store_outcome: StoreOutcome,
+    steps: Vec<Step>,
+    step_count: u64,
+    next_shard: usize,
+}
+
+/// Inputs that may come before their effects are applied.
+const BATCH_MAX: u32 = 6;
+/// More steps than any scenario needs to come to rest.
+const STEPS_MAX: u64 = 3_000_000;
+
+impl World {
+    pub(crate) fn new(shards: u8, seed: Option<u64>, settings: &Settings) -> Self {
+        let mailboxes = mesh(shards, settings.mailbox_bytes);
+        let nodes = (0..shards).zip(mailboxes).map(|(id, mailboxes)| Node {
+            shard: Shard::new(ShardParts {
+                id: ShardId(id),
+                shards,
+                settings: settings.clone(),
+                seed: seed.unwrap_or(7),
+                mailboxes,
+                authenticate: Box::new(Rules),
+                authorise: Box::new(Rules),
+            }),
+            out: Outbox::default(),
+            places: Vec::new(),
+            adopted: VecDeque::new(),
+            batch_count: 0,
+            is_rung: false,
+            is_stopped: false,
+        });
+        Self {
+            nodes: nodes.collect(),
+            wires: Vec::new(),
+            live: Vec::new(),
+            clients: Vec::new(),
+            now: Now { time: Time::from_secs(1000), unix_secs: 1_700_000_000 },
+            settings: settings.clone(),
+            chance: seed.map(Rng::new),
+            stores: VecDeque::new(),
+            is_store_held: false,
+            store_outcome: StoreOutcome::Durable,
+            steps: Vec::new(),
+            step_count: 0,
+            next_shard: 0,
+        }
+    }
+
+    pub(crate) fn shard_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.nodes.iter().all(|node| node.is_stopped)
+    }
+
+    pub(crate) fn pending_store_count(&self) -> usize {
+        self.stores.len()
+    }
+
+    /// Counters and gauges of all shards together.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let mut all = Snapshot::default();
+        self.nodes.iter().for_each(|node| all.add(&node.shard.snapshot()));
+        all
+    }
+
+    /// In `0..end`: drawn, or 0 without a seed.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        match &mut self.chance {
+            Some(chance) => {
+                usize::try_from(chance.next_u64() % end as u64).expect("less than a usize")
+            }
+            None => 0,
+        }
+    }
+
+    /// A new network connection, accepted by one shard after the other, or by any.
+    pub(crate) fn dial(&mut self, client: usize) -> usize {
+        let at = if self.chance.is_some() {
+            self.below(self.nodes.len())
+        } else {
+            self.next_shard = (self.next_shard + 1) % self.nodes.len();
+            self.next_shard
+        };
+        self.dial_at(at, client)
+    }
+
+    /// A new network connection, accepted by this shard.
+    pub(crate) fn dial_at(&mut self, at: usize, client: usize) -> usize {
+        let wire = self.wires.len();
+        self.wires.push(Wire { client, ..Wire::default() });
+        self.live.push(wire);
+        let origin = Origin {
+            handle: wire as u64,
+            listener: 0,
+            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
+        };
+        let conn = self.place(at, wire);
+        self.give(at, Input::Opened { conn, origin });
+        wire
+    }
+
+    fn place(&mut self, at: usize, wire: usize) -> ConnId {
+        let places = &mut self.nodes[at].places;
+        let index = places.iter().position(|(_, wire)| wire.is_none()).unwrap_or_else(|| {
+            places.push((0, None));
+            places.len() - 1
+        });
+        places[index].0 += 1;
+        places[index].1 = Some(wire);
+        let generation = places[index].0;
+        let conn = ConnId { index: u32::try_from(index).expect("few"), generation };
+        self.wires[wire].place = Some((at, conn));
+        conn
+    }
+
+    /// Gives one input; the effects are applied at once or some inputs later.
+    fn give(&mut self, at: usize, input: Input<'_>) {
+        let node = &mut self.nodes[at];
+        node.shard.handle(self.now, input, &mut node.out);
+        node.batch_count += 1;
+        if self.nodes[at].batch_count >= BATCH_MAX || self.below(2) == 0 {
+            self.apply(at);
+        }
+    }
+
+    /// Ends a batch: flushes the shard and does what it asks for.
+    fn apply(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.batch_count = 0;
+        node.shard.flush(self.now, &mut node.out);
+        let mut out = std::mem::take(&mut node.out);
+        node.is_stopped = out.stopped;
+        self.stores.extend(out.stores.iter().map(|(ticket, _)| (at, *ticket)));
+        for &(conn, closing) in &out.closes {
+            if closing == Closing::Release {
+                self.release(at, conn);
+            }
+        }
+        for adopt in out.adopts.drain(..) {
+            let wire = usize::try_from(adopt.origin.handle).expect("a wire");
+            assert!(self.wires[wire].place.is_none(), "a connection is adopted by two shards");
+            self.nodes[at].adopted.push_back((wire, adopt.origin, adopt.bytes));
+        }
+        for &(conn, reading) in &out.reads {
+            if let Some(wire) = self.wire_of(at, conn) {
+                self.wires[wire].reading = Some(reading);
+            }
+        }
+        for &conn in &out.sends {
+            let Some(wire) = self.wire_of(at, conn) else { continue };
+            assert!(self.wires[wire].sending.is_none(), "a send is listed while one is out");
+            let output = self.nodes[at].shard.take_output(conn);
+            assert!(!output.is_empty(), "a send is listed without bytes");
+            self.wires[wire].sending = Some(output);
+        }
+        for &(conn, closing) in &out.closes {
+            let Some(wire) = self.wire_of(at, conn) else { continue };
+            match closing {
+                Closing::Release => {}
+                Closing::Finish => self.wires[wire].is_finishing = true,
+                Closing::Abort => self.wires[wire].is_aborted = true,
+            }
+        }
+        for &to in &out.doorbells {
+            assert_ne!(to.index(), at, "a shard rings at itself");
+            self.nodes[to.index()].is_rung = true;
+        }
+        out.clear();
+        self.nodes[at].out = out;
+    }
+
+    /// The wire that an effect names. Nobody, if it has gone in the same batch.
+    fn wire_of(&self, at: usize, conn: ConnId) -> Option<usize> {
+        let &(generation, wire) =
+            self.nodes[at].places.get(conn.index as usize).expect("an effect for an unknown conn");
+        assert!(conn.generation <= generation, "an effect for a conn of the future");
+        wire.filter(|_| conn.generation == generation)
+    }
+
+    fn release(&mut self, at: usize, conn: ConnId) {
+        let wire = self.wire_of(at, conn).expect("a hand-over of a connection that is here");
+        let released = &mut self.wires[wire];
+        assert!(released.sending.is_none(), "a hand-over while a send is out");
+        released.place = None;
+        released.reading = None;
+        self.nodes[at].places[conn.index as usize].1 = None;
+    }
+
+    fn closed(&mut self, wire: usize, cause: CloseCause) {
+        let closed = &mut self.wires[wire];
+        assert!(!closed.is_closed);
+        closed.is_closed = true;
+        closed.sending = None;
+        let client = closed.client;
+        let (at, conn) = closed.place.take().expect("only an open connection is closed");
+        if self.clients[client].wire == wire {
+            self.clients[client].is_ended = true;
+        }
+        self.nodes[at].places[conn.index as usize].1 = None;
+        self.live.retain(|&other| other != wire);
+        self.give(at, Input::Closed { conn, cause });
+    }
+
+    /// Lets everything happen that can, until nothing is left to do but wait.
+    pub(crate) fn settle(&mut self) {
+        let limit = self.step_count + STEPS_MAX;
+        while self.step() {
+            assert!(self.step_count < limit, "the world does not come to rest");
+        }
+        for (at, node) in self.nodes.iter().enumerate() {
+            assert!(!node.shard.has_mail(), "shard {at} has mail and nobody rang");
+            assert!(!node.shard.has_work(), "shard {at} has work left");
+        }
+    }
+
+    /// Lets some things happen, not all.
+    pub(crate) fn stir(&mut self, count: usize) {
+        for _ in 0..count {
+            if !self.step() {
+                return;
+            }
+        }
+    }
+
+    fn step(&mut self) -> bool {
+        self.list_steps();
+        if self.steps.is_empty() {
+            return false;
+        }
+        let at = match self.chance {
+            Some(_) => self.below(self.steps.len()),
+            None => {
+                let count = self.steps.len() as u64;
+                usize::try_from(self.step_count % count).expect("less than a usize")
+            }
+        };
+        self.step_count += 1;
+        self.take_step(self.steps[at]);
+        true
+    }
+
+    fn list_steps(&mut self) {
+        self.steps.clear();
+        for &at in &self.live {
+            let wire = &self.wires[at];
+            if wire.has_bytes() {
+                self.steps.push(Step::Bytes(at));
+            }
+            if wire.has_ended() {
+                self.steps.push(Step::Ended(at));
+            }
+            if wire.can_drain() {
+                self.steps.push(Step::Drain(at));
+            }
+            if wire.is_aborted {
+                self.steps.push(Step::Aborted(at));
+            } else if wire.is_finishing
+                && !wire.is_finished
+                && wire.sending.is_none()
+                && wire.place.is_some_and(|(at, _)| self.nodes[at].batch_count == 0)
+            {
+                self.steps.push(Step::Finish(at));
+            }
+        }
+        for (at, node) in self.nodes.iter().enumerate() {
+            if !node.adopted.is_empty() {
+                self.steps.push(Step::Adopt(at));
+            }
+            if node.is_rung {
+                self.steps.push(Step::Mail(at));
+            }
+            if node.shard.next_deadline().is_some_and(|deadline| deadline <= self.now.time) {
+                self.steps.push(Step::Deadline(at));
+            }
+            if node.batch_count > 0 || node.shard.has_work() {
+                self.steps.push(Step::Flush(at));
+            }
+        }
+        if !self.stores.is_empty() && !self.is_store_held {
+            self.steps.push(Step::Store);
+        }
+    }
+
+    fn take_step(&mut self, step: Step) {
+        match step {
+            Step::Bytes(wire) => self.carry(wire),
+            Step::Ended(wire) => self.closed(wire, CloseCause::Eof),
+            Step::Drain(wire) => self.drain(wire),
+            Step::Finish(wire) => {
+                self.wires[wire].is_finished = true;
+                let client = self.wires[wire].client;
+                if self.clients[client].wire == wire {
+                    self.clients[client].is_ended = true;
+                }
+                self.wires[wire].is_client_gone |= !self.wires[wire].is_lingering;
+            }
+            Step::Aborted(wire) => self.closed(wire, CloseCause::Asked),
+            Step::Adopt(at) => {
+                let Some((wire, origin, bytes)) = self.nodes[at].adopted.pop_front() else {
+                    return;
+                };
+                let conn = self.place(at, wire);
+                self.give(at, Input::Opened { conn, origin });
+                if self.wire_of(at, conn).is_some() {
+                    // What the first shard had read comes before anything new.
+                    self.give(at, Input::Received { conn, bytes: &bytes });
+                }
+            }
+            Step::Mail(at) => self.mail(at),
+            Step::Deadline(at) => self.give(at, Input::Deadline),
+            Step::Flush(at) => self.apply(at),
+            Step::Store => self.store_one(),
+        }
+    }
+
+    fn carry(&mut self, wire: usize) {
+        let length = self.wires[wire].upward.len();
+        let most = match self.below(4) {
+            0 => length,
+            1 => length.min(3),
+            2 => length.min(64),
+            _ => length.min(4096),
+        };
+        let count = if self.chance.is_some() { 1 + self.below(most) } else { length };
+        let (at, conn) = self.wires[wire].place.expect("bytes come where a shard reads");
+        let rest = self.wires[wire].upward.split_off(count);
+        let bytes = std::mem::replace(&mut self.wires[wire].upward, rest);
+        if self.wires[wire].is_finishing {
+            return;
+        }
+        if self.wires[wire].reading == Some(Reading::Once) {
+            self.wires[wire].reading = None;
+        }
+        self.give(at, Input::Received { conn, bytes: &bytes });
+    }
+
+    fn drain(&mut self, wire: usize) {
+        let (at, conn) = self.wires[wire].place.expect("a send has a connection");
+        let Some(output) = self.wires[wire].sending.take() else { return };
+        let client = self.wires[wire].client;
+        let is_current = self.clients[client].wire == wire;
+        if is_current && !self.wires[wire].is_client_gone {
+            let mut reply = Vec::new();
+            self.clients[client].receive(&flatten(&output), &mut reply);
+            self.wires[wire].upward.extend_from_slice(&reply);
+        }
+        self.nodes[at].shard.reuse(output);
+        self.give(at, Input::Drained { conn });
+    }
+
+    fn mail(&mut self, at: usize) {
+        let froms = if self.chance.is_some() {
+            let from = self.below(self.nodes.len());
+            from..from + 1
+        } else {
+            0..self.nodes.len()
+        };
+        for from in froms.filter(|&from| from != at) {
+            let from = ShardId(u8::try_from(from).expect("few"));
+            self.give(at, Input::Mail { from });
+        }
+        if !self.nodes[at].shard.has_mail() {
+            self.nodes[at].is_rung = false;
+        }
+    }
+
+    fn store_one(&mut self) {
+        if let Some((at, ticket)) = self.stores.pop_front() {
+            self.give(at, Input::Stored { ticket, outcome: self.store_outcome });
+        }
+    }
+
+    /// Lets the store finish what it has been asked for.
+    pub(crate) fn finish_stores(&mut self, outcome: StoreOutcome) {
+        self.store_outcome = outcome;
+        self.is_store_held = false;
+        self.settle();
+        self.is_store_held = true;
+    }
+
+    /// Virtual time goes on, deadline by deadline.
+    pub(crate) fn advance(&mut self, by: Duration) {
+        let target = self.now.time + by;
+        loop {
+            self.settle();
+            let next = self.nodes.iter().filter_map(|node| node.shard.next_deadline()).min();
+            match next.filter(|&next| next <= target) {
+                Some(next) => self.now.time = self.now.time.max(next),
+                None => break,
+            }
+        }
+        self.now.time = target;
+        self.settle();
+    }
+
+    /// The late answer of an authentication check.
+    pub(crate) fn decide(&mut self, client: usize, verdict: Verdict) {
+        let wire = self.clients[client].wire;
+        let (at, conn) = self.wires[wire].place.expect("it waits for the verdict");
+        self.give(at, Input::Authenticated { conn, verdict });
+        self.settle();
+    }
+
+    /// Asks every shard to stop.
+    pub(crate) fn stop(&mut self) {
+        for at in 0..self.nodes.len() {
+            self.give(at, Input::Stop);
+        }
+    }
+
+    /// The shard on which a client's connection is.
+    pub(crate) fn shard_of(&self, client: usize) -> Option<usize> {
+        self.wires[self.clients[client].wire].place.map(|(at, _)| at)
+    }
+}
