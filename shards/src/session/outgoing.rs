@@ -317,14 +317,14 @@ mod tests {
         for _ in 0..300_000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
             let random = (state >> 33) as usize;
-            if live.len() < 20 && random % 2 == 0 || live.is_empty() {
+            if live.len() < 20 && random.is_multiple_of(2) || live.is_empty() {
                 let delivery = message(&mut messages, QoS::AtLeastOnce);
                 let id = outgoing.begin(delivery).expect("few are in flight");
                 assert!(!live.contains(&id), "{id:?} is in flight");
                 live.push(id);
             } else {
                 // The very first stays unacknowledged for long, so identifiers wrap around it.
-                let at = if live.len() > 1 && random % 50_000 != 0 {
+                let at = if live.len() > 1 && !random.is_multiple_of(50_000) {
                     1 + random % (live.len() - 1)
                 } else {
                     0
