@@ -58,7 +58,10 @@ pub enum Ending {
 enum Event {
     Signal(i32),
     /// A shard's thread is about to end.
-    ShardEnded { shard: ShardId, result: Result<(), String> },
+    ShardEnded {
+        shard: ShardId,
+        result: Result<(), String>,
+    },
 }
 
 /// A running broker. Dropping it does not stop it.
@@ -96,7 +99,8 @@ impl Broker {
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let host = host::prepare(config.buffers)?;
         let count = config.cores.len();
-        let shards = u8::try_from(count).ok().filter(|n| (1..=SHARDS_MAX).contains(&usize::from(*n)));
+        let shards =
+            u8::try_from(count).ok().filter(|n| (1..=SHARDS_MAX).contains(&usize::from(*n)));
         let shards = shards.ok_or(StartError::Shards { count })?;
         log_host(&host);
         let listeners = listen::open(&config.listen, count)?;

@@ -78,7 +78,11 @@ pub fn prepare(buffers: BufferSizes) -> Result<Host, Unfit> {
              limit (systemd: LimitNOFILE=1048576, docker: --ulimit nofile=1048576)"
         ));
     }
-    if problems.is_empty() { Ok(Host { kernel, open_files, warnings }) } else { Err(Unfit(problems)) }
+    if problems.is_empty() {
+        Ok(Host { kernel, open_files, warnings })
+    } else {
+        Err(Unfit(problems))
+    }
 }
 
 /// Raises the soft limit to the hard one; the limit that counts now, `None` if there is none.

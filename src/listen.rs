@@ -43,7 +43,10 @@ impl ListenError {
 ///
 /// # Errors
 /// The first address that cannot be had.
-pub fn open(listen: &[(u16, SocketAddr)], shards: usize) -> Result<Vec<Vec<Listener>>, ListenError> {
+pub fn open(
+    listen: &[(u16, SocketAddr)],
+    shards: usize,
+) -> Result<Vec<Vec<Listener>>, ListenError> {
     let mut by_shard: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
     for &(position, asked) in listen {
         let wrong = |error| ListenError::new(asked, error);

@@ -19,10 +19,8 @@ pub struct LogGuard {
 
 /// Starts the log of this process. A second call has no effect on where lines go.
 pub fn start(format: LogFormat, level: LogLevel) -> LogGuard {
-    let (writer, worker) = NonBlockingBuilder::default()
-        .lossy(true)
-        .thread_name("muring-log")
-        .finish(io::stderr());
+    let (writer, worker) =
+        NonBlockingBuilder::default().lossy(true).thread_name("muring-log").finish(io::stderr());
     let lines = tracing_subscriber::fmt()
         .with_max_level(filter(level))
         .with_target(false)

@@ -54,7 +54,10 @@ pub struct Loaded {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     Default,
-    File { path: PathBuf, line: Option<usize> },
+    File {
+        path: PathBuf,
+        line: Option<usize>,
+    },
     Variable(String),
     Flag(String),
     /// All of them together.
@@ -80,10 +83,7 @@ pub enum ConfigError {
     #[error("cannot read the configuration file {}: {error}", path.display())]
     NoFile { path: PathBuf, error: io::Error },
     #[error("{place}: {problem}")]
-    Unreadable {
-        place: Source,
-        problem: String,
-    },
+    Unreadable { place: Source, problem: String },
     #[error("{place}: {key}: {problem}")]
     Value { place: Source, key: String, problem: String },
 }

@@ -30,7 +30,8 @@ fn load(
     flags: &[&str],
 ) -> Result<Loaded, ConfigError> {
     use clap::Parser as _;
-    let mut cli = Cli::try_parse_from(std::iter::once("muring").chain(flags.iter().copied())).unwrap();
+    let mut cli =
+        Cli::try_parse_from(std::iter::once("muring").chain(flags.iter().copied())).unwrap();
     if let Some(file) = file {
         cli.config = Some(file.0.clone());
     }
@@ -62,7 +63,8 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
         "precedence",
         "shards = 1\nidle = 7\nlog_level = \"debug\"\n[limits]\nlinger_ms = 1\nsessions_max = 5\n",
     );
-    let environment = [("MURING_SHARDS", "2"), ("MURING_LIMITS_LINGER_MS", "2"), ("MURING_IDLE", "9")];
+    let environment =
+        [("MURING_SHARDS", "2"), ("MURING_LIMITS_LINGER_MS", "2"), ("MURING_IDLE", "9")];
     let flags = ["--shards", "3", "--set", "limits.linger_ms=3"];
 
     let config = load(Some(&file), &[], &[]).unwrap().config;
@@ -115,7 +117,12 @@ fn a_mistake_elsewhere_names_variable_or_flag() {
     refused(None, &[("MURING_SESSION_EMPTY_CLIENT_ID", "no")], &[], &["true or false"]);
     refused(None, &[], &["--shards", "0"], &["flag --shards", "range 1 to 64"]);
     refused(None, &[], &["--idle", "sleep"], &["flag --idle", "spin, park"]);
-    refused(None, &[], &["--cores", "0-9"], &["flag --cores", "core 4 is not available", "0,1,2,3"]);
+    refused(
+        None,
+        &[],
+        &["--cores", "0-9"],
+        &["flag --cores", "core 4 is not available", "0,1,2,3"],
+    );
     refused(None, &[], &["--log", "xml"], &["flag --log", "text"]);
     refused(None, &[], &["--set", "limits.nothing=1"], &["no setting is called limits.nothing"]);
     refused(None, &[], &["--set", "limits"], &["KEY=VALUE"]);

@@ -3,7 +3,10 @@
 //! The kernel picks a buffer only when bytes are there, so an idle connection owns none. A buffer
 //! is either the kernel's (its number lies in the ring) or ours (a [`Filled`] for it exists); a
 //! `Filled` can be neither copied nor made elsewhere, so nobody reads what the kernel may write.
-#![expect(unsafe_code, reason = "memory shared with the kernel; the invariant is in the module docs")]
+#![expect(
+    unsafe_code,
+    reason = "memory shared with the kernel; the invariant is in the module docs"
+)]
 
 use std::io;
 use std::ptr::{self, NonNull};
@@ -79,8 +82,7 @@ impl Buffers {
         if !count.is_power_of_two() || buffer_bytes == 0 {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let buffer_size =
-            usize::try_from(buffer_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let buffer_size = usize::try_from(buffer_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
         let entries = Pages::new(usize::from(count) * size_of::<BufRingEntry>())?;
         let memory = Pages::new(usize::from(count) * buffer_size)?;
         Ok(Self { entries, memory, count, buffer_bytes, tail: 0 })

@@ -104,7 +104,8 @@ impl<C: Core> Reactor<C> {
         let output = self.core.take_output(id);
         debug_assert!(!conn.sending, "the core asked for a second send of {id:?}");
         match conn.phase {
-            Phase::Open | Phase::HalfClosed | Phase::Ended(_) | Phase::Finishing if !conn.sending => {}
+            Phase::Open | Phase::HalfClosed | Phase::Ended(_) | Phase::Finishing
+                if !conn.sending => {}
             _ => return self.core.reuse(output),
         }
         if output.is_empty() {

@@ -43,7 +43,8 @@ pub(super) struct Listeners {
 impl Listeners {
     pub(super) fn start(listeners: Vec<Listener>, net: &mut NetRing) -> Self {
         let all = listeners.into_iter();
-        let all = all.map(|listener| Accepting { listener: Some(listener), armed: false }).collect();
+        let all =
+            all.map(|listener| Accepting { listener: Some(listener), armed: false }).collect();
         let mut listeners = Self { all, rest_until: None, stopping: false, starved: 0 };
         listeners.arm(net);
         listeners

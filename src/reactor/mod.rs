@@ -28,8 +28,8 @@ use shards::time::Time;
 
 pub use self::core::Core;
 pub use self::listeners::Listener;
-pub(crate) use self::net_ring::probe;
 pub use self::net_ring::BufferSizes;
+pub(crate) use self::net_ring::probe;
 pub use self::park::{Idle, Stations};
 
 use self::clock::{Clock, LoadMeter};
@@ -184,7 +184,11 @@ impl<C: Core> Reactor<C> {
         self.notes.report(self.shard, now.time);
         self.hear_stop();
         self.apply_all();
-        if reaped == COMPLETIONS_PER_TURN_MAX || self.has_follow_up() { Turn::Busy } else { Turn::Idle }
+        if reaped == COMPLETIONS_PER_TURN_MAX || self.has_follow_up() {
+            Turn::Busy
+        } else {
+            Turn::Idle
+        }
     }
 
     /// Gives at most a batch of completions to the core; how many there were.
@@ -312,7 +316,8 @@ impl<C: Core> Reactor<C> {
 
     /// When something must happen although nothing comes.
     fn next_alarm(&self) -> Option<Time> {
-        let alarms = [self.core.next_deadline(), self.listeners.next_retry(), self.notes.next_report()];
+        let alarms =
+            [self.core.next_deadline(), self.listeners.next_retry(), self.notes.next_report()];
         alarms.into_iter().flatten().min()
     }
 

@@ -4,7 +4,10 @@
 //! is owned here until the completion is in, and leaked rather than freed if it never comes. At most
 //! one send and one receive of a connection are in flight. Lives on its shard's thread, which also
 //! creates it (`SINGLE_ISSUER`).
-#![expect(unsafe_code, reason = "submission entries carry addresses; the invariant is in the module docs")]
+#![expect(
+    unsafe_code,
+    reason = "submission entries carry addresses; the invariant is in the module docs"
+)]
 
 use std::collections::VecDeque;
 use std::io;
@@ -244,8 +247,7 @@ impl NetRing {
     pub(super) fn submit(&mut self) -> io::Result<()> {
         self.refill();
         let submission = self.ring.submission();
-        let idle =
-            submission.is_empty() && !submission.taskrun() && !submission.cq_overflow();
+        let idle = submission.is_empty() && !submission.taskrun() && !submission.cq_overflow();
         drop(submission);
         if idle { Ok(()) } else { tolerate(self.ring.submit_and_wait(0)) }
     }
@@ -409,7 +411,11 @@ pub(crate) fn probe(sizes: BufferSizes) -> io::Result<Vec<&'static str>> {
         ("poll", opcode::PollAdd::CODE),
         ("message to a ring", opcode::MsgRingData::CODE),
     ];
-    Ok(needed.into_iter().filter(|(_, code)| !probe.is_supported(*code)).map(|(name, _)| name).collect())
+    Ok(needed
+        .into_iter()
+        .filter(|(_, code)| !probe.is_supported(*code))
+        .map(|(name, _)| name)
+        .collect())
 }
 
 /// A descriptor that wakes the shard which watches it; any thread may ring it.

@@ -32,7 +32,9 @@ pub(super) enum Op {
     /// Nobody waits for its outcome.
     Forget,
     /// Multishot accept on the listener at this position.
-    Accept { listener: u32 },
+    Accept {
+        listener: u32,
+    },
     Receive(ConnTag),
     Send(ConnTag),
     /// Multishot poll of the bell's eventfd.

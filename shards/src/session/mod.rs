@@ -54,7 +54,7 @@ pub struct RetainedStream {
     /// subscription: owners of retained messages answer once they have seen as many.
     pub barrier: Vec<Box<[u64]>>,
     /// Hashes of topics whose retained message a live one has already replaced.
-    overtaken: HashTable<u64>,
+    overtaken: BTreeSet<u64>,
 }
 
 /// Topics remembered as overtaken, by session. A retained message beyond them comes although a newer
@@ -64,18 +64,14 @@ const OVERTAKEN_MAX: usize = 64 * 1024;
 impl RetainedStream {
     /// A live message is newer than the topic's retained one: that one need not come any more.
     pub fn overtake(&mut self, topic: &str) {
-        let hash = topic_hash(topic.as_bytes());
-        if self.overtaken.len() < OVERTAKEN_MAX
-            && self.overtaken.find(hash, |&h| h == hash).is_none()
-        {
-            self.overtaken.insert_unique(hash, hash, |&hash| hash);
+        if self.overtaken.len() < OVERTAKEN_MAX {
+            self.overtaken.insert(topic_hash(topic.as_bytes()));
         }
     }
 
     #[must_use]
     pub fn is_overtaken(&self, topic: &str) -> bool {
-        let hash = topic_hash(topic.as_bytes());
-        self.overtaken.find(hash, |&other| other == hash).is_some()
+        self.overtaken.contains(&topic_hash(topic.as_bytes()))
     }
 }
 
