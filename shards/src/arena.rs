@@ -2,7 +2,8 @@
 //! so memory returns when clients leave.
 
 /// Values per chunk.
-const CHUNK: usize = 256;
+const CHUNK: usize = 1 << CHUNK_BITS;
+const CHUNK_BITS: u32 = 8;
 
 #[derive(Debug)]
 struct Chunk<T> {
@@ -57,7 +58,7 @@ impl<T> Arena<T> {
             self.open.pop();
         }
         self.count += 1;
-        chunk_index * CHUNK as u32 + u32::from(place)
+        chunk_index << CHUNK_BITS | u32::from(place)
     }
 
     /// Takes a value out.
@@ -66,7 +67,7 @@ impl<T> Arena<T> {
         let chunk = self.chunks.get_mut(chunk_index)?;
         let value = chunk.values.get_mut(place)?.take()?;
         if chunk.free.is_empty() {
-            self.open.push(index / CHUNK as u32);
+            self.open.push(index >> CHUNK_BITS);
         }
         // `place` is below CHUNK, which a byte holds.
         chunk.free.push(u8::try_from(place).unwrap_or(u8::MAX));
@@ -86,7 +87,7 @@ impl<T> Arena<T> {
                 .values
                 .iter()
                 .zip(0u32..)
-                .filter_map(move |(value, p)| Some((c * CHUNK as u32 + p, value.as_ref()?)))
+                .filter_map(move |(value, p)| Some((c << CHUNK_BITS | p, value.as_ref()?)))
         })
     }
 

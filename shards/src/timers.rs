@@ -13,6 +13,8 @@ const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
 /// 64^7 ticks are about 2,300 years: no deadline lies beyond.
 const LEVELS: usize = 7;
+const LEVEL_LAST: u32 = 6;
+const _: () = assert!(LEVEL_LAST as usize == LEVELS - 1);
 
 /// What a timer is for, and for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +169,7 @@ impl Timers {
         } else {
             // The highest bit in which deadline and present differ says how coarse a slot may be.
             let differ = (node.deadline ^ elapsed) | (SLOTS as u64 - 1);
-            let level = ((63 - differ.leading_zeros()) / SLOT_BITS).min(LEVELS as u32 - 1);
+            let level = ((63 - differ.leading_zeros()) / SLOT_BITS).min(LEVEL_LAST);
             let slot = (node.deadline >> (level * SLOT_BITS)) & (SLOTS as u64 - 1);
             node.level = u8::try_from(level).unwrap_or(0);
             node.slot = u8::try_from(slot).unwrap_or(0);

@@ -5,7 +5,7 @@ pub mod inbound;
 pub mod messages;
 pub mod outgoing;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use hashbrown::HashTable;
 
@@ -45,7 +45,7 @@ pub struct Will {
 #[derive(Debug, Default)]
 pub struct RetainedStream {
     /// Filters still to be served.
-    pub waiting: VecDeque<NodeId>,
+    pub waiting: BTreeSet<NodeId>,
     /// The filter at work.
     pub current: Option<RetainedWalk>,
     /// Deliveries of the slice at hand.
@@ -53,22 +53,25 @@ pub struct RetainedStream {
     /// By shard, how many records it had posted to each other one when it began to route to the new
     /// subscription: owners of retained messages answer once they have seen as many.
     pub barrier: Vec<Box<[u64]>>,
-    /// Hashes of topics whose retained message a live one has already replaced; sorted.
-    pub overtaken: Vec<u64>,
+    /// Hashes of topics whose retained message a live one has already replaced.
+    overtaken: BTreeSet<u64>,
 }
+
+/// Topics remembered as overtaken, by session. A retained message beyond them comes although a newer
+/// one waits behind it.
+const OVERTAKEN_MAX: usize = 64 * 1024;
 
 impl RetainedStream {
     /// A live message is newer than the topic's retained one: that one need not come any more.
     pub fn overtake(&mut self, topic: &str) {
-        let hash = topic_hash(topic.as_bytes());
-        if let Err(at) = self.overtaken.binary_search(&hash) {
-            self.overtaken.insert(at, hash);
+        if self.overtaken.len() < OVERTAKEN_MAX {
+            self.overtaken.insert(topic_hash(topic.as_bytes()));
         }
     }
 
     #[must_use]
     pub fn is_overtaken(&self, topic: &str) -> bool {
-        self.overtaken.binary_search(&topic_hash(topic.as_bytes())).is_ok()
+        self.overtaken.contains(&topic_hash(topic.as_bytes()))
     }
 }
 
@@ -98,8 +101,8 @@ pub struct Session {
     pub expiry_timer: Option<TimerId>,
     pub will_timer: Option<TimerId>,
     pub will: Option<Box<Will>>,
-    /// Sorted.
-    pub subscriptions: Vec<SubscriptionKey>,
+    /// Ordinary ones first. A set, not a list: one packet may add or remove 100,000.
+    pub subscriptions: BTreeSet<SubscriptionKey>,
     pub outgoing: Option<Box<Outgoing>>,
     pub inbound: Option<Box<Inbound>>,
     /// A SUBSCRIBE whose SUBACK waits for other shards: the number of its barrier.
@@ -118,20 +121,15 @@ impl Session {
         self.outgoing.get_or_insert_default()
     }
 
-    /// Notes a subscription that was not there before.
-    pub fn add_subscription(&mut self, key: SubscriptionKey) {
-        if let Err(at) = self.subscriptions.binary_search(&key) {
-            self.subscriptions.insert(at, key);
-        }
-    }
-
-    pub fn remove_subscription(&mut self, key: SubscriptionKey) {
-        if let Ok(at) = self.subscriptions.binary_search(&key) {
-            self.subscriptions.remove(at);
-            if self.subscriptions.is_empty() {
-                self.subscriptions = Vec::new();
-            }
-        }
+    /// The groups that the session is a member of.
+    #[must_use]
+    pub fn groups(&self) -> Vec<GroupId> {
+        let first = SubscriptionKey::Group(GroupId { index: 0, generation: 0 });
+        let group = |key: &SubscriptionKey| match key {
+            SubscriptionKey::Group(group) => Some(*group),
+            SubscriptionKey::Node(_) => None,
+        };
+        self.subscriptions.range(first..).filter_map(group).collect()
     }
 
     #[must_use]

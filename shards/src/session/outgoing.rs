@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::inbound::Inbound;
 use super::messages::{MessageRef, Messages};
 use crate::ids::{PacketId, QoS, SubscriptionId};
 use crate::topic::GroupId;
@@ -67,6 +68,8 @@ struct Inflight {
     /// `None`: the message is acknowledged (`Released`), or the whole exchange has ended.
     delivery: Option<Delivery>,
     stage: Option<Stage>,
+    /// Its PUBLISH is still to be repeated on this connection.
+    is_unsent: bool,
 }
 
 /// Outgoing exchanges and the queue of one session.
@@ -79,14 +82,22 @@ pub struct Outgoing {
     /// An identifier had to be skipped because it was still in use: order and identifiers no longer
     /// agree, so acknowledgements are searched one by one until the window is empty.
     skipped: bool,
-    /// Exchanges whose PUBLISH is still to be repeated on this connection, when the window allows.
+    /// Exchanges whose PUBLISH is to be repeated on this connection, when the window allows; some may
+    /// have been acknowledged meanwhile.
     resend: VecDeque<PacketId>,
+    /// Those of `resend` that have not.
+    unsent: usize,
     queue: VecDeque<Delivery>,
     queue_bytes: usize,
+    /// Queued deliveries of QoS 0.
+    queued_qos0: usize,
 }
 
 /// Places of ended exchanges that may stand among the open ones before they are swept out.
 const ENDED_MAX: usize = 64;
+
+/// Places that an empty list may keep for its next use.
+const SPARE_MAX: usize = 1024;
 
 impl Outgoing {
     /// Exchanges that count against the peer's receive maximum.
@@ -113,7 +124,13 @@ impl Outgoing {
     /// True if something could be sent, given room.
     #[must_use]
     pub fn waits(&self) -> bool {
-        !self.queue.is_empty() || !self.resend.is_empty()
+        !self.queue.is_empty() || self.unsent > 0
+    }
+
+    /// True if a QoS 0 message is queued: newer ones must not pass it [MQTT-4.6.0-5].
+    #[must_use]
+    pub fn has_queued_qos0(&self) -> bool {
+        self.queued_qos0 > 0
     }
 
     /// Opens an exchange (QoS 1 or 2) and gives it an identifier that is not in use.
@@ -130,6 +147,7 @@ impl Outgoing {
             id,
             delivery: Some(delivery),
             stage: Some(Stage::Published),
+            is_unsent: false,
         });
         Ok(id)
     }
@@ -155,9 +173,7 @@ impl Outgoing {
         let delivery = entry.delivery.take();
         assert!(self.open > 0, "an open exchange is counted");
         self.open -= 1;
-        if !self.resend.is_empty() {
-            self.resend.retain(|&other| other != id);
-        }
+        self.unsent -= usize::from(std::mem::take(&mut entry.is_unsent));
         self.sweep();
         delivery
     }
@@ -168,9 +184,7 @@ impl Outgoing {
         let entry = &mut self.inflight[at];
         entry.stage?;
         entry.stage = Some(Stage::Released);
-        if !self.resend.is_empty() {
-            self.resend.retain(|&other| other != id);
-        }
+        self.unsent -= usize::from(std::mem::take(&mut entry.is_unsent));
         entry.delivery.take()
     }
 
@@ -179,26 +193,35 @@ impl Outgoing {
     pub fn resume(&mut self) -> Vec<PacketId> {
         self.resend.clear();
         let mut pubrels = Vec::new();
-        for entry in &self.inflight {
-            match (entry.stage, &entry.delivery) {
-                (Some(Stage::Published), Some(_)) => self.resend.push_back(entry.id),
-                (Some(Stage::Released), _) => pubrels.push(entry.id),
-                (Some(Stage::Published) | None, _) => {}
+        for entry in &mut self.inflight {
+            entry.is_unsent = entry.stage == Some(Stage::Published);
+            match entry.stage {
+                Some(Stage::Published) => self.resend.push_back(entry.id),
+                Some(Stage::Released) => pubrels.push(entry.id),
+                None => {}
             }
         }
+        self.unsent = self.resend.len();
         pubrels
     }
 
     /// The next PUBLISH to repeat, if the window has room for it.
     pub fn next_resend(&mut self, window: u16) -> Option<PacketId> {
         loop {
-            let &id = self.resend.front()?;
-            if self.open - self.resend.len() >= usize::from(window) {
+            if self.unsent == 0 {
+                self.resend = VecDeque::new();
                 return None;
             }
-            self.resend.pop_front();
+            if self.open - self.unsent >= usize::from(window) {
+                return None;
+            }
+            let id = self.resend.pop_front()?;
             // It may have been acknowledged already, by a client that counts differently.
-            if self.delivery(id).is_some() {
+            let at = self.find(id);
+            if let Some(entry) = at.and_then(|at| self.inflight.get_mut(at))
+                && std::mem::take(&mut entry.is_unsent)
+            {
+                self.unsent -= 1;
                 return Some(id);
             }
         }
@@ -207,6 +230,7 @@ impl Outgoing {
     /// Appends to the queue. The caller has checked the limits.
     pub fn enqueue(&mut self, delivery: Delivery, messages: &Messages) {
         self.queue_bytes += messages.view(&delivery.message).bytes();
+        self.queued_qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
         self.queue.push_back(delivery);
     }
 
@@ -218,7 +242,8 @@ impl Outgoing {
     pub fn dequeue(&mut self, messages: &Messages) -> Option<Delivery> {
         let delivery = self.queue.pop_front()?;
         self.queue_bytes -= messages.view(&delivery.message).bytes();
-        if self.queue.is_empty() && self.queue.capacity() > 1024 {
+        self.queued_qos0 -= usize::from(delivery.qos == QoS::AtMostOnce);
+        if self.queue.is_empty() && self.queue.capacity() > SPARE_MAX {
             self.queue = VecDeque::new();
         }
         Some(delivery)
@@ -232,8 +257,10 @@ impl Outgoing {
     ) -> Vec<Delivery> {
         let (gone, stay): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(|d| goes(d));
         self.queue = stay.into();
-        self.queue_bytes -=
-            gone.iter().map(|delivery| messages.view(&delivery.message).bytes()).sum::<usize>();
+        for delivery in &gone {
+            self.queue_bytes -= messages.view(&delivery.message).bytes();
+            self.queued_qos0 -= usize::from(delivery.qos == QoS::AtMostOnce);
+        }
         gone
     }
 
@@ -241,7 +268,9 @@ impl Outgoing {
     /// The flag says whether a delivery had begun.
     pub fn take_all(&mut self) -> impl Iterator<Item = (Delivery, bool)> {
         self.open = 0;
+        self.unsent = 0;
         self.queue_bytes = 0;
+        self.queued_qos0 = 0;
         self.resend.clear();
         let inflight = std::mem::take(&mut self.inflight).into_iter();
         let queue = std::mem::take(&mut self.queue).into_iter();
@@ -256,8 +285,16 @@ impl Outgoing {
         }
         let mut id = self.last_id.map_or(PacketId::MIN, PacketId::next);
         // While order and identifiers agree, only the oldest can be in the way.
-        while self.find(id).is_some_and(|at| self.inflight[at].stage.is_some()) {
-            self.skipped = true;
+        if self.find(id).is_none_or(|at| self.inflight[at].stage.is_none()) {
+            return Some(id);
+        }
+        self.skipped = true;
+        // Many may lie behind it. To look each up would take quadratic time.
+        let mut used = Inbound::default();
+        for entry in self.inflight.iter().filter(|entry| entry.stage.is_some()) {
+            used.insert(entry.id);
+        }
+        while used.contains(id) {
             id = id.next();
         }
         Some(id)
@@ -283,6 +320,9 @@ impl Outgoing {
         }
         if self.open == 0 {
             self.skipped = false;
+            if self.inflight.capacity() > SPARE_MAX {
+                self.inflight = VecDeque::new();
+            }
         }
     }
 
@@ -317,14 +357,14 @@ mod tests {
         for _ in 0..300_000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
             let random = (state >> 33) as usize;
-            if live.len() < 20 && random % 2 == 0 || live.is_empty() {
+            if live.len() < 20 && random.is_multiple_of(2) || live.is_empty() {
                 let delivery = message(&mut messages, QoS::AtLeastOnce);
                 let id = outgoing.begin(delivery).expect("few are in flight");
                 assert!(!live.contains(&id), "{id:?} is in flight");
                 live.push(id);
             } else {
                 // The very first stays unacknowledged for long, so identifiers wrap around it.
-                let at = if live.len() > 1 && random % 50_000 != 0 {
+                let at = if live.len() > 1 && !random.is_multiple_of(50_000) {
                     1 + random % (live.len() - 1)
                 } else {
                     0
@@ -363,6 +403,38 @@ mod tests {
         }
         assert!(outgoing.is_empty());
         assert_eq!(messages.count(), 0);
+    }
+
+    #[test]
+    fn what_was_acknowledged_before_its_repetition_is_not_repeated() {
+        let mut messages = Messages::default();
+        let mut outgoing = Outgoing::default();
+        let ids: Vec<_> = (0..4)
+            .map(|_| outgoing.begin(message(&mut messages, QoS::ExactlyOnce)).expect("free"))
+            .collect();
+        assert!(outgoing.resume().is_empty());
+        assert_eq!(outgoing.next_resend(1), Some(ids[0]));
+        assert_eq!(outgoing.next_resend(1), None, "the window is full");
+        messages.release(outgoing.release(ids[1]).expect("published").message);
+        messages.release(outgoing.end(ids[2]).expect("published").message);
+        assert_eq!(outgoing.next_resend(2), None, "one is published, one released");
+        assert_eq!(outgoing.next_resend(3), Some(ids[3]));
+        assert!(!outgoing.waits());
+        assert_eq!(outgoing.next_resend(9), None);
+        assert_eq!(outgoing.inflight_count(), 3);
+    }
+
+    #[test]
+    fn qos_0_in_the_queue_is_known() {
+        let mut messages = Messages::default();
+        let mut outgoing = Outgoing::default();
+        for qos in [QoS::AtLeastOnce, QoS::AtMostOnce, QoS::AtMostOnce] {
+            let delivery = message(&mut messages, qos);
+            outgoing.enqueue(delivery, &messages);
+        }
+        assert!(outgoing.dequeue(&messages).is_some() && outgoing.has_queued_qos0());
+        assert!(outgoing.dequeue(&messages).is_some() && outgoing.has_queued_qos0());
+        assert!(outgoing.dequeue(&messages).is_some() && !outgoing.has_queued_qos0());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! CONNECT: who is there, where the session lives, and what goes back (MQTT 5.0 sections 3.1 and 3.2).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -442,7 +443,7 @@ fn new_session(client_id: &str, version: Version) -> Session {
         expiry_timer: None,
         will_timer: None,
         will: None,
-        subscriptions: Vec::new(),
+        subscriptions: BTreeSet::new(),
         outgoing: None,
         inbound: None,
         subscribing: None,

@@ -66,11 +66,15 @@ impl Local {
                 self.counters.dropped_output_full += 1;
                 return Delivered::Dropped;
             }
+            // Left over from when live messages waited behind retained ones.
+            if session.outgoing.as_ref().is_some_and(|outgoing| outgoing.has_queued_qos0()) {
+                return self.enqueue(to, how, group, fan);
+            }
             None
         } else {
             let window = usize::from(conn.window);
             let outgoing = session.outgoing_mut();
-            if !has_room || outgoing.queue_count() > 0 || outgoing.inflight_count() >= window {
+            if !has_room || outgoing.waits() || outgoing.inflight_count() >= window {
                 return self.enqueue(to, how, group, fan);
             }
             let message = fan.keep(&mut self.messages);

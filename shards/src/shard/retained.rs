@@ -89,19 +89,14 @@ impl Shard {
         if nodes.is_empty() {
             return;
         }
-        let stream = session.stream.get_or_insert_default();
-        for node in nodes {
-            if !stream.waiting.contains(&node) {
-                stream.waiting.push_back(node);
-            }
-        }
+        session.stream.get_or_insert_default().waiting.extend(nodes);
     }
 
     /// The subscription is gone: its retained messages need not come.
     pub(super) fn forget_retained(&mut self, session: SessionId, node: NodeId) {
         let stream = self.local.sessions.get_mut(session).and_then(|s| s.stream.as_mut());
         let Some(stream) = stream else { return };
-        stream.waiting.retain(|&other| other != node);
+        stream.waiting.remove(&node);
         if let Some(walk) = stream.current.take_if(|walk| walk.node == node)
             && let Some(question) = walk.asked
         {
@@ -138,7 +133,7 @@ impl Shard {
         let Some(session) = self.local.sessions.get_mut(session_id) else { return false };
         let Some(stream) = session.stream.as_mut() else { return true };
         if stream.current.is_none() {
-            let Some(node) = stream.waiting.pop_front() else {
+            let Some(node) = stream.waiting.pop_first() else {
                 session.stream = None;
                 return true;
             };

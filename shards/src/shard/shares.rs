@@ -19,7 +19,7 @@ impl Shard {
     ) {
         let joined = self.index.trie.share_join(filter, share, session, options, id);
         if let Some(session) = self.local.sessions.get_mut(session) {
-            session.add_subscription(SubscriptionKey::Group(joined.group));
+            session.subscriptions.insert(SubscriptionKey::Group(joined.group));
         }
         if !joined.replaced {
             self.announce_group(joined.group, filter, share);
@@ -36,14 +36,7 @@ impl Shard {
     /// A session's client came or went: its groups prefer members that are connected.
     pub(super) fn share_presence(&mut self, session: SessionId, is_online: bool) {
         let Some(found) = self.local.sessions.get(session) else { return };
-        // Groups sort behind ordinary subscriptions.
-        let is_node = |key: &SubscriptionKey| matches!(key, SubscriptionKey::Node(_));
-        let first = found.subscriptions.partition_point(is_node);
-        if first == found.subscriptions.len() {
-            return;
-        }
-        for key in found.subscriptions[first..].to_vec() {
-            let SubscriptionKey::Group(group) = key else { continue };
+        for group in found.groups() {
             let Some(members) = self.index.trie.group_mut(group) else { continue };
             if members.set_online(session, is_online) {
                 let (mut filter, mut share) = (String::new(), String::new());

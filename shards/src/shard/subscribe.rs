@@ -107,7 +107,7 @@ impl Shard {
             }
         }
         if let Some(session) = self.local.sessions.get_mut(session) {
-            session.add_subscription(SubscriptionKey::Node(installed.node));
+            session.subscriptions.insert(SubscriptionKey::Node(installed.node));
         }
         let wants_retained = match options.retain_handling {
             RetainHandling::Always => true,
@@ -222,10 +222,9 @@ impl Shard {
         let Some(found) = self.local.sessions.get_mut(session) else {
             return ReasonCode::UnspecifiedError;
         };
-        if found.subscriptions.binary_search(&key).is_err() {
+        if !found.subscriptions.remove(&key) {
             return ReasonCode::NoSubscriptionExisted;
         }
-        found.remove_subscription(key);
         match key {
             SubscriptionKey::Node(node) => {
                 self.forget_retained(session, node);
