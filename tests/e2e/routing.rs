@@ -2,6 +2,7 @@
 //! others.
 
 use std::io::{BufReader, Read};
+use std::sync::mpsc;
 use std::thread;
 
 use crate::harness::broker::{Broker, Options};
@@ -142,6 +143,8 @@ fn a_half_connect_ends_at_the_time_out() {
     }
 }
 
+/// Messages after which the publisher waits for those who read; fewer than a queue holds.
+const FLOOD_STEP: u32 = 40;
 const FLOOD_COUNT: u32 = 4000;
 const FLOOD_PAYLOAD: usize = 8 * 1024;
 
@@ -162,18 +165,32 @@ fn a_subscriber_that_stops_reading_harms_nobody() {
         for client in &mut asleep {
             client.subscribe("flood", qos);
         }
+        let (progress, progressed) = mpsc::channel();
+        let awake_count = awake.len();
         thread::scope(|scope| {
             for mut client in awake {
                 client.subscribe("flood", 1);
+                let progress = progress.clone();
                 scope.spawn(move || {
                     for want in 0..FLOOD_COUNT {
                         let message = client.message();
                         assert_eq!(message.payload.len(), FLOOD_PAYLOAD);
                         assert_eq!(message.payload[..4], want.to_be_bytes());
+                        if want % FLOOD_STEP == 0 {
+                            progress.send(()).expect("the publisher waits for it");
+                        }
                     }
                 });
             }
+            drop(progress);
             for number in 0..FLOOD_COUNT {
+                // The queue of those who read is as short as that of the others: a thread that the
+                // machine holds up for long must not be outrun.
+                if number % FLOOD_STEP == 0 && number > 0 {
+                    for _ in 0..awake_count {
+                        progressed.recv().expect("everybody reads on");
+                    }
+                }
                 let mut payload = vec![0; FLOOD_PAYLOAD];
                 payload[..4].copy_from_slice(&number.to_be_bytes());
                 publisher.publish("flood", payload, 1);
