@@ -15,6 +15,8 @@ pub mod ids;
 pub mod limits;
 pub mod mail;
 pub mod mailbox;
+pub mod origin;
+pub mod output;
 pub mod reject;
 pub mod rng;
 pub mod session;

@@ -9,8 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 
 use crate::ids::QoS;
+use crate::origin::Origin;
 use crate::session::messages::{Message, Payload};
-use crate::shard::Origin;
 use crate::time::Time;
 
 /// Version of the record forms below.

@@ -8,9 +8,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::ids::{ConnId, PacketId, SessionId, Version};
+use crate::origin::Origin;
+use crate::output::Output;
 use crate::reject::ReasonCode;
 use crate::session::alias::{AliasesIn, AliasesOut};
-use crate::shard::{Origin, Output};
 use crate::time::Time;
 use crate::timers::TimerId;
 use pause::Pauses;

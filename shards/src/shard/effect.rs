@@ -4,10 +4,8 @@
 //! clears it, so the lists keep their memory. Order: closes of kind [`Closing::Release`] and
 //! adoptions first, then reads, then sends, then the other closes, then one doorbell per target.
 
-use bytes::Bytes;
-
-use super::input::Origin;
 use crate::ids::{ConnId, ShardId, StoreTicket};
+use crate::origin::Origin;
 use crate::reject::Reject;
 use crate::store::StoreOp;
 
@@ -51,32 +49,6 @@ pub struct Note {
     /// Empty before CONNECT.
     pub client_id: String,
     pub reject: Reject,
-}
-
-/// Bytes to send on a connection, in order. Most connections have `bytes` alone; large payloads are
-/// spliced in by reference: `splices[i]` goes out when `bytes[..splices[i].0]` has gone out.
-#[derive(Debug, Default)]
-pub struct Output {
-    pub bytes: Vec<u8>,
-    pub splices: Vec<(usize, Bytes)>,
-}
-
-impl Output {
-    /// Bytes in all, splices included.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.bytes.len() + self.splices.iter().map(|(_, payload)| payload.len()).sum::<usize>()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.splices.is_empty()
-    }
-
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.splices.clear();
-    }
 }
 
 /// What a batch of inputs led to. Owned by the shell, reused for ever.

@@ -23,8 +23,10 @@ mod shares;
 mod subscribe;
 mod sys;
 
-pub use effect::{Adopt, Closing, Note, Outbox, Output, Reading};
-pub use input::{CloseCause, Input, Origin};
+pub use crate::origin::Origin;
+pub use crate::output::Output;
+pub use effect::{Adopt, Closing, Note, Outbox, Reading};
+pub use input::{CloseCause, Input};
 
 use crate::arena::Tickets;
 use crate::auth::{Authenticate, Authorise};

@@ -14,7 +14,7 @@ use crate::timers::Timer;
 
 use super::Shard;
 use super::effect::{Closing, Outbox, Reading};
-use super::input::Origin;
+use crate::origin::Origin;
 
 /// A cut packet is given memory for this much more than has come: a header that announces 256 MiB costs
 /// nothing until the bytes are there.
