@@ -8,6 +8,9 @@ use bytes::Bytes;
 pub struct Output {
     pub bytes: Vec<u8>,
     pub splices: Vec<(usize, Bytes)>,
+    /// Something waits until this has been taken: tell of it at once, not only when something else
+    /// happens.
+    pub is_awaited: bool,
 }
 
 impl Output {
@@ -25,5 +28,6 @@ impl Output {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.splices.clear();
+        self.is_awaited = false;
     }
 }

@@ -132,7 +132,7 @@ impl<C: Core> Reactor<C> {
         }
     }
 
-    fn on_sent(&mut self, tag: ConnTag, output: Output, result: Result<(), Errno>) {
+    pub(super) fn on_sent(&mut self, tag: ConnTag, output: Output, result: Result<(), Errno>) {
         self.core.reuse(output);
         let Some(id) = self.conns.identify(tag) else {
             debug_assert!(false, "a send outlived its connection");

@@ -114,6 +114,7 @@ impl<C: Core> Reactor<C> {
             return;
         }
         conn.sending = true;
+        self.is_send_awaited |= output.is_awaited || conn.phase != Phase::Open;
         self.net.send(id, &conn.socket, output);
     }
 
@@ -124,6 +125,7 @@ impl<C: Core> Reactor<C> {
             return;
         }
         conn.phase = Phase::Finishing;
+        self.is_send_awaited |= conn.sending;
         self.finishing.push(id);
         // To drop what comes in, and to see the end.
         conn.wanted = Reading::Stream;
@@ -158,6 +160,7 @@ impl<C: Core> Reactor<C> {
         }
         conn.wanted = Reading::Pause;
         conn.socket.shutdown(Shutdown::Both);
+        self.is_send_awaited |= conn.sending;
         self.settle(id);
     }
 }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shards::ids::{ConnId, ShardId};
-use shards::shard::{Adopt, Input, Outbox};
+use shards::shard::{Adopt, Input, Outbox, Output};
 use shards::time::Time;
 
 pub use self::core::Core;
@@ -37,6 +37,7 @@ use self::conns::Conns;
 use self::listeners::Listeners;
 use self::net_ring::{NetRing, Raw};
 use self::notes::RateLimit;
+use self::op::ConnTag;
 
 /// Completions of one turn. More would make those at the end wait for the answers to those at the start.
 const COMPLETIONS_PER_TURN_MAX: usize = 512;
@@ -82,6 +83,9 @@ pub struct Reactor<C> {
     /// The round that is being applied; swapped with `outbox`, so that both keep their memory.
     applied: Outbox,
     batch: Vec<Raw>,
+    sent: Vec<(ConnTag, Output)>,
+    /// Somebody waits for a send of this turn: its end must be looked at before a sleep.
+    is_send_awaited: bool,
     /// Connections whose peer closed in this turn. Their last answers go out with this turn's enter,
     /// so they end in the next one.
     ended: Vec<ConnId>,
@@ -149,6 +153,8 @@ impl<C: Core> Reactor<C> {
             outbox: Outbox::default(),
             applied: Outbox::default(),
             batch: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
+            sent: Vec::new(),
+            is_send_awaited: false,
             ended: Vec::new(),
             finishing: Vec::new(),
             drained: Vec::new(),
@@ -179,6 +185,7 @@ impl<C: Core> Reactor<C> {
         let now = self.clock.tick();
         // Read before the reaping, which adds to it.
         let ended = std::mem::take(&mut self.ended);
+        self.is_send_awaited = false;
         let reaped = self.reap();
         self.end_peers(&ended);
         // A connection that comes from another shard waits for one enter: what its client had sent on
@@ -211,6 +218,7 @@ impl<C: Core> Reactor<C> {
     fn reap(&mut self) -> usize {
         let mut batch = std::mem::take(&mut self.batch);
         self.net.reap(COMPLETIONS_PER_TURN_MAX, &mut batch);
+        self.conclude_sends();
         let reaped = batch.len();
         for raw in batch.drain(..) {
             let completion = self.net.interpret(raw);
@@ -221,6 +229,16 @@ impl<C: Core> Reactor<C> {
             self.busy_turns = 0;
         }
         reaped
+    }
+
+    /// Tells of the sends that ended inside the last enter.
+    fn conclude_sends(&mut self) {
+        let mut sent = std::mem::take(&mut self.sent);
+        self.net.conclude(&mut sent);
+        for (tag, output) in sent.drain(..) {
+            self.on_sent(tag, output, Ok(()));
+        }
+        self.sent = sent;
     }
 
     /// Gives one input to the core; its effects wait in the outbox.
@@ -267,6 +285,7 @@ impl<C: Core> Reactor<C> {
             || !self.ended.is_empty()
             || !self.drained.is_empty()
             || !self.adopts.is_empty()
+            || self.is_send_awaited
     }
 
     /// Submits what the turn asked for, and waits if there is nothing to do.

@@ -113,6 +113,8 @@ pub(super) struct NetRing {
         reason = "the boxes are what is kept; their addresses go to the kernel"
     )]
     spare: Vec<Box<Sending>>,
+    /// First attempts that were asked for since they were last concluded.
+    attempts: Vec<ConnTag>,
     /// Entries that found the queue full while the kernel took no more; oldest first.
     backlog: VecDeque<Entry>,
     /// Sends and receives in flight: operations that use memory of ours.
@@ -143,6 +145,7 @@ impl NetRing {
             buffers: ManuallyDrop::new(buffers),
             sends: Vec::new(),
             spare: Vec::new(),
+            attempts: Vec::new(),
             backlog: VecDeque::new(),
             borrowed: 0,
         })
@@ -197,6 +200,9 @@ impl NetRing {
         let mut sending = self.spare.pop().unwrap_or_default();
         sending.start(socket.0, output);
         let entry = sending.entry();
+        if sending.is_attempt() {
+            self.attempts.push(ConnTag::new(conn));
+        }
         let before = self.sends.get_mut(index).and_then(|slot| slot.replace(sending));
         if let Some(before) = before {
             // The kernel may still read it.
@@ -277,6 +283,41 @@ impl NetRing {
             result: entry.result(),
             flags: entry.flags(),
         }));
+        if self.attempts.is_empty() {
+            return;
+        }
+        for raw in batch.iter() {
+            if let Some(Op::Send(tag)) = Op::unpack(raw.user_data)
+                && let Some(Some(sending)) = self.sends.get_mut(tag.index as usize)
+            {
+                sending.end_attempt();
+            }
+        }
+    }
+
+    /// Appends the first attempts that have sent everything. An attempt ends inside the enter that
+    /// takes it, and leaves a completion only if it failed: so, once the kernel has taken all that was
+    /// submitted and all completions are reaped, those without one are done.
+    pub(super) fn conclude(&mut self, done: &mut Vec<(ConnTag, Output)>) {
+        if self.attempts.is_empty() || !self.backlog.is_empty() {
+            return;
+        }
+        let submission = self.ring.submission();
+        let is_taken = submission.is_empty() && !submission.cq_overflow();
+        drop(submission);
+        if !is_taken || !self.ring.completion().is_empty() {
+            return;
+        }
+        for tag in self.attempts.drain(..) {
+            let Some(slot) = self.sends.get_mut(tag.index as usize) else { continue };
+            if let Some(mut sending) = slot.take_if(|sending| sending.is_attempt()) {
+                self.borrowed -= 1;
+                done.push((tag, sending.finish()));
+                if self.spare.len() < SPARE_SENDINGS_MAX {
+                    self.spare.push(sending);
+                }
+            }
+        }
     }
 
     /// What a completion means. Each must come here exactly once.

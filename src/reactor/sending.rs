@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 
 use io_uring::opcode;
-use io_uring::squeue::Entry;
+use io_uring::squeue::{Entry, Flags};
 use io_uring::types::Fd;
 use shards::shard::Output;
 
@@ -29,6 +29,8 @@ pub(super) struct Sending {
     output: Output,
     bytes: usize,
     sent: usize,
+    /// The first attempt: it does not wait for the socket, and tells only of failure.
+    is_attempt: bool,
     pieces: Vec<libc::iovec>,
     header: libc::msghdr,
 }
@@ -40,6 +42,7 @@ impl Default for Sending {
             output: Output::default(),
             bytes: 0,
             sent: 0,
+            is_attempt: false,
             pieces: Vec::new(),
             header: libc::msghdr {
                 msg_name: std::ptr::null_mut(),
@@ -59,7 +62,18 @@ impl Sending {
         self.socket = socket;
         self.bytes = output.len();
         self.sent = 0;
+        self.is_attempt = true;
         self.output = output;
+    }
+
+    /// True while all that is known is that the first attempt has been asked for.
+    pub(super) fn is_attempt(&self) -> bool {
+        self.is_attempt
+    }
+
+    /// The first attempt did not send everything: the next operation waits for the socket.
+    pub(super) fn end_attempt(&mut self) {
+        self.is_attempt = false;
     }
 
     /// Gives the output back.
@@ -76,8 +90,25 @@ impl Sending {
     }
 
     /// The operation that sends what is left, or as much of it as fits one operation.
+    ///
+    /// Most sends find room in the socket's buffer, so the first attempt does not wait for it
+    /// (`MSG_DONTWAIT`): it ends inside the enter that submits it, and has a completion only if it did
+    /// not send everything. Whoever submits may thus sleep in that same enter, and finds afterwards
+    /// that what did not complain is done.
     pub(super) fn entry(&mut self) -> Entry {
-        let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+        let mut flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+        // What takes several operations needs to hear of each.
+        if self.bytes > SEND_BYTES_MAX || 2 * self.output.splices.len() + 1 > PIECES_MAX {
+            self.is_attempt = false;
+        }
+        if self.is_attempt {
+            flags |= libc::MSG_DONTWAIT;
+        }
+        let entry = self.entry_with(flags);
+        if self.is_attempt { entry.flags(Flags::SKIP_SUCCESS) } else { entry }
+    }
+
+    fn entry_with(&mut self, flags: i32) -> Entry {
         if self.output.splices.is_empty() {
             let left = self.output.bytes.get(self.sent..).unwrap_or_default();
             let bytes = u32::try_from(left.len().min(SEND_BYTES_MAX)).unwrap_or(u32::MAX);
@@ -133,6 +164,7 @@ mod tests {
         Output {
             bytes: b"abcdef".to_vec(),
             splices: vec![(2, "XY".into()), (2, "Z".into()), (6, "!".into())],
+            ..Output::default()
         }
     }
 
@@ -161,7 +193,7 @@ mod tests {
     fn more_pieces_than_one_operation_takes_are_left_for_the_next() {
         let splices = (0..1500).map(|_| (0, "xy".into())).collect();
         let mut sending = Sending::default();
-        sending.start(3, Output { bytes: Vec::new(), splices });
+        sending.start(3, Output { splices, ..Output::default() });
         sending.gather();
         assert_eq!(sending.pieces.len(), PIECES_MAX);
         assert_eq!(sending.advance(2048), Next::More);

@@ -117,6 +117,12 @@ impl Session {
         self.subscribing.is_some() || self.stream.is_some()
     }
 
+    /// True if something could be sent, given room.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.stream.is_some() || self.outgoing.as_ref().is_some_and(|outgoing| outgoing.waits())
+    }
+
     pub fn outgoing_mut(&mut self) -> &mut Outgoing {
         self.outgoing.get_or_insert_default()
     }

@@ -37,8 +37,8 @@ use crate::ids::{ConnId, SessionId, ShardId};
 use crate::limits::Settings;
 use crate::mailbox::Mailboxes;
 use crate::rng::Rng;
-use crate::session::Sessions;
 use crate::session::messages::Messages;
+use crate::session::{Session, Sessions};
 use crate::time::{Now, Time};
 use crate::timers::{Timer, TimerId, Timers};
 use crate::topic::{Retained, Seeded, TargetCache, Trie};
@@ -219,7 +219,12 @@ impl Shard {
     pub fn take_output(&mut self, conn: ConnId) -> Output {
         let Some(conn) = self.local.conns.get_mut(conn) else { return Output::default() };
         conn.is_listed = false;
-        let output = std::mem::take(&mut conn.output);
+        let mut output = std::mem::take(&mut conn.output);
+        output.is_awaited = conn.pauses.has(PauseReason::OutputFull)
+            || conn
+                .session()
+                .and_then(|id| self.local.sessions.get(id))
+                .is_some_and(Session::waits);
         conn.sending_bytes = output.len();
         conn.is_sending = true;
         self.local.counters.bytes_sent += output.len() as u64;

@@ -9,6 +9,7 @@ use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, SessionId};
 use crate::limits::SPLICE_BYTES_MIN;
 use crate::reject::Reject;
+use crate::session::Session;
 use crate::time::Now;
 use crate::timers::Timer;
 
@@ -303,10 +304,7 @@ impl Shard {
             self.local.unpause(id, PauseReason::OutputFull);
         }
         let Some(session) = self.local.conns.get(id).and_then(Conn::session) else { return };
-        let waits = self.local.sessions.get(session).is_some_and(|session| {
-            session.stream.is_some()
-                || session.outgoing.as_ref().is_some_and(|outgoing| outgoing.waits())
-        });
+        let waits = self.local.sessions.get(session).is_some_and(Session::waits);
         if waits {
             self.pump(now, session, out);
         }
