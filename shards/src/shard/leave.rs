@@ -203,6 +203,8 @@ impl Shard {
             (Ending::TakenOverClean, _) | (Ending::Normal | Ending::WithWill, 0) => {
                 self.end_session(now, session_id, out);
             }
+            // Nothing carries on a session that was to end with its connection: any will is due.
+            (Ending::TakenOver, 0) => self.end_session(now, session_id, out),
             // The new connection is there already: nothing expires. A will without delay is due now,
             // one with a delay is cancelled by the new connection [MQTT-3.1.3-9].
             (Ending::TakenOver, _) => {
@@ -214,9 +216,6 @@ impl Shard {
                     } else {
                         self.local.counters.wills_dropped += 1;
                     }
-                }
-                if expiry_s == 0 {
-                    self.end_session(now, session_id, out);
                 }
             }
             (Ending::Normal | Ending::WithWill, _) => self.await_expiry(now, session_id, out),

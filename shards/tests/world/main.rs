@@ -6,6 +6,8 @@ mod delivery;
 mod drive;
 mod retained;
 mod rules;
+mod sessions;
 mod share;
+mod wills;
 mod wire;
 mod world;
