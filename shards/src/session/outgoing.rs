@@ -83,6 +83,8 @@ pub struct Outgoing {
     resend: VecDeque<PacketId>,
     queue: VecDeque<Delivery>,
     queue_bytes: usize,
+    /// Deliveries at QoS 0 in the queue: they waited behind retained messages.
+    queue_qos_0_count: usize,
 }
 
 /// Places of ended exchanges that may stand among the open ones before they are swept out.
@@ -98,6 +100,12 @@ impl Outgoing {
     #[must_use]
     pub fn queue_count(&self) -> usize {
         self.queue.len()
+    }
+
+    /// True if a message at QoS 0 must queue up behind others.
+    #[must_use]
+    pub fn has_queued_qos_0(&self) -> bool {
+        self.queue_qos_0_count > 0
     }
 
     #[must_use]
@@ -207,6 +215,7 @@ impl Outgoing {
     /// Appends to the queue. The caller has checked the limits.
     pub fn enqueue(&mut self, delivery: Delivery, messages: &Messages) {
         self.queue_bytes += messages.view(&delivery.message).bytes();
+        self.queue_qos_0_count += usize::from(delivery.qos == QoS::AtMostOnce);
         self.queue.push_back(delivery);
     }
 
@@ -218,6 +227,7 @@ impl Outgoing {
     pub fn dequeue(&mut self, messages: &Messages) -> Option<Delivery> {
         let delivery = self.queue.pop_front()?;
         self.queue_bytes -= messages.view(&delivery.message).bytes();
+        self.queue_qos_0_count -= usize::from(delivery.qos == QoS::AtMostOnce);
         if self.queue.is_empty() && self.queue.capacity() > 1024 {
             self.queue = VecDeque::new();
         }
@@ -234,6 +244,7 @@ impl Outgoing {
         self.queue = stay.into();
         self.queue_bytes -=
             gone.iter().map(|delivery| messages.view(&delivery.message).bytes()).sum::<usize>();
+        self.queue_qos_0_count -= gone.iter().filter(|d| d.qos == QoS::AtMostOnce).count();
         gone
     }
 
@@ -242,6 +253,7 @@ impl Outgoing {
     pub fn take_all(&mut self) -> impl Iterator<Item = (Delivery, bool)> {
         self.open = 0;
         self.queue_bytes = 0;
+        self.queue_qos_0_count = 0;
         self.resend.clear();
         let inflight = std::mem::take(&mut self.inflight).into_iter();
         let queue = std::mem::take(&mut self.queue).into_iter();
