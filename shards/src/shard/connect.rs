@@ -445,6 +445,7 @@ fn new_session(client_id: &str, version: Version) -> Session {
         subscriptions: Vec::new(),
         outgoing: None,
         inbound: None,
+        unsettled: Vec::new(),
         subscribing: None,
         stream: None,
     }

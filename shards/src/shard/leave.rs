@@ -183,9 +183,7 @@ impl Shard {
         // Whoever looks at the connection from here on finds one that is about to be closed.
         conn.state = State::AwaitConnect;
         if let Some(extras) = conn.extras.take() {
-            for completion in extras.acks.iter().filter_map(|ack| ack.completion) {
-                self.completions.remove(completion);
-            }
+            self.forgo_acks(session_id, extras.acks);
         }
         let Some(session) = self.local.sessions.get_mut(session_id) else { return };
         session.conn = None;
@@ -297,6 +295,9 @@ impl Shard {
             }
         }
         let Some(session) = self.local.sessions.remove(id) else { return };
+        for (_, completion) in session.unsettled {
+            self.completions.remove(completion);
+        }
         if let Some(outgoing) = session.outgoing {
             self.settle(now, *outgoing, out);
         }

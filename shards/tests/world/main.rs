@@ -4,6 +4,7 @@
 mod client;
 mod delivery;
 mod drive;
+mod flow;
 mod retained;
 mod rules;
 mod sessions;

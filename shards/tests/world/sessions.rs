@@ -36,7 +36,7 @@ fn version_3_keeps_a_session_unless_it_is_clean() {
             let (client, _) = world.connect_with(&kept);
             world.subscribe(client, "a", QoS::AtLeastOnce);
             world.cut(client);
-            world.advance(seconds(100_000));
+            world.advance(seconds(1000));
             let publisher = world.connect("publisher", version);
             world.publish(publisher, "a", "x", QoS::AtLeastOnce);
             let present = world.reconnect(client, &kept).session_present;
