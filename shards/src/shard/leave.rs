@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::codec::Disconnect;
+use crate::conn::pause::PauseReason;
 use crate::conn::{Conn, State};
 use crate::ids::{ConnId, QoS, SessionId, Version};
 use crate::mail::Mail;
@@ -155,7 +156,10 @@ impl Shard {
             }
             State::Closing => out.closes.push((id, Closing::Abort)),
             State::Connected(_) => {
-                let deadline = conn.last_received + allowance(conn.keep_alive_s);
+                // A client that is not listened to cannot be heard, unless it does not listen itself.
+                let is_held = conn.is_read_paused && !conn.pauses.has(PauseReason::OutputFull);
+                let heard = if is_held { now.time } else { conn.last_received };
+                let deadline = heard + allowance(conn.keep_alive_s);
                 if deadline > now.time {
                     conn.timer = Some(self.local.timers.set(Timer::Conn { index }, deadline));
                     return;
