@@ -121,6 +121,11 @@ impl Session {
         self.outgoing.get_or_insert_default()
     }
 
+    #[must_use]
+    pub fn has_subscription(&self, key: SubscriptionKey) -> bool {
+        self.subscriptions.binary_search(&key).is_ok()
+    }
+
     /// Notes a subscription that was not there before.
     pub fn add_subscription(&mut self, key: SubscriptionKey) {
         if let Err(at) = self.subscriptions.binary_search(&key) {
