@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 use hashbrown::HashTable;
 
 use crate::arena::Arena;
-use crate::ids::{QoS, SessionId, Version};
+use crate::ids::{PacketId, QoS, SessionId, Version};
 use crate::timers::TimerId;
 use crate::topic::{GroupId, NodeId, Seeded, topic_hash};
 use inbound::Inbound;
@@ -105,6 +105,9 @@ pub struct Session {
     pub subscriptions: BTreeSet<SubscriptionKey>,
     pub outgoing: Option<Box<Outgoing>>,
     pub inbound: Option<Box<Inbound>>,
+    /// QoS 2 messages whose connection was lost before their outcome was known, with the number of
+    /// what waits for it: a repeated PUBLISH waits for the same.
+    pub unsettled: Vec<(PacketId, u64)>,
     /// A SUBSCRIBE whose SUBACK waits for other shards: the number of its barrier.
     pub subscribing: Option<u64>,
     pub stream: Option<Box<RetainedStream>>,

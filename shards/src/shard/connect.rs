@@ -446,6 +446,7 @@ fn new_session(client_id: &str, version: Version) -> Session {
         subscriptions: BTreeSet::new(),
         outgoing: None,
         inbound: None,
+        unsettled: Vec::new(),
         subscribing: None,
         stream: None,
     }

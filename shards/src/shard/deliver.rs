@@ -62,13 +62,13 @@ impl Local {
         }
         let has_room = conn.out_bytes() < self.settings.out_bytes_max as usize;
         let packet_id = if how.qos == QoS::AtMostOnce {
-            if !has_room {
-                self.counters.dropped_output_full += 1;
-                return Delivered::Dropped;
-            }
             // Left over from when live messages waited behind retained ones.
             if session.outgoing.as_ref().is_some_and(|outgoing| outgoing.has_queued_qos0()) {
                 return self.enqueue(to, how, group, fan);
+            }
+            if !has_room {
+                self.counters.dropped_output_full += 1;
+                return Delivered::Dropped;
             }
             None
         } else {

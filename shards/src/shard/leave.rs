@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::codec::Disconnect;
+use crate::conn::pause::PauseReason;
 use crate::conn::{Conn, State};
 use crate::ids::{ConnId, QoS, SessionId, Version};
 use crate::mail::Mail;
@@ -155,7 +156,10 @@ impl Shard {
             }
             State::Closing => out.closes.push((id, Closing::Abort)),
             State::Connected(_) => {
-                let deadline = conn.last_received + allowance(conn.keep_alive_s);
+                // A client that is not listened to cannot be heard, unless it does not listen itself.
+                let is_held = conn.is_read_paused && !conn.pauses.has(PauseReason::OutputFull);
+                let heard = if is_held { now.time } else { conn.last_received };
+                let deadline = heard + allowance(conn.keep_alive_s);
                 if deadline > now.time {
                     conn.timer = Some(self.local.timers.set(Timer::Conn { index }, deadline));
                     return;
@@ -183,9 +187,7 @@ impl Shard {
         // Whoever looks at the connection from here on finds one that is about to be closed.
         conn.state = State::AwaitConnect;
         if let Some(extras) = conn.extras.take() {
-            for completion in extras.acks.iter().filter_map(|ack| ack.completion) {
-                self.completions.remove(completion);
-            }
+            self.forgo_acks(session_id, extras.acks);
         }
         let Some(session) = self.local.sessions.get_mut(session_id) else { return };
         session.conn = None;
@@ -203,6 +205,8 @@ impl Shard {
             (Ending::TakenOverClean, _) | (Ending::Normal | Ending::WithWill, 0) => {
                 self.end_session(now, session_id, out);
             }
+            // Nothing carries on a session that was to end with its connection: any will is due.
+            (Ending::TakenOver, 0) => self.end_session(now, session_id, out),
             // The new connection is there already: nothing expires. A will without delay is due now,
             // one with a delay is cancelled by the new connection [MQTT-3.1.3-9].
             (Ending::TakenOver, _) => {
@@ -214,9 +218,6 @@ impl Shard {
                     } else {
                         self.local.counters.wills_dropped += 1;
                     }
-                }
-                if expiry_s == 0 {
-                    self.end_session(now, session_id, out);
                 }
             }
             (Ending::Normal | Ending::WithWill, _) => self.await_expiry(now, session_id, out),
@@ -298,6 +299,9 @@ impl Shard {
             }
         }
         let Some(session) = self.local.sessions.remove(id) else { return };
+        for (_, completion) in session.unsettled {
+            self.completions.remove(completion);
+        }
         if let Some(outgoing) = session.outgoing {
             self.settle(now, *outgoing, out);
         }

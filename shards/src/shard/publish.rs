@@ -1,6 +1,7 @@
 //! PUBLISH from a client: checks, aliases, QoS 1 and 2, and the acknowledgement once the message is
 //! accepted everywhere (MQTT 5.0 sections 3.3 and 4.3).
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,6 +38,8 @@ pub(super) struct Completion {
 pub(super) enum Whose {
     /// The acknowledgement that a connection of this shard is owed.
     Conn(ConnId),
+    /// A session whose connection was lost, for its QoS 2 message.
+    Session(SessionId, PacketId),
     /// The publisher's shard, under its own number.
     Shard(ShardId, u64),
 }
@@ -185,7 +188,14 @@ impl Shard {
                 .extras
                 .as_ref()
                 .is_some_and(|extras| extras.acks.iter().any(|ack| ack.packet_id == packet_id));
-            if !is_owed {
+            let unsettled = session.unsettled.iter().position(|&(other, _)| other == packet_id);
+            if let Some(at) = unsettled {
+                let (_, completion) = session.unsettled.swap_remove(at);
+                if let Some(waiting) = self.completions.get_mut(completion) {
+                    waiting.whose = Whose::Conn(id);
+                }
+                self.owe_ack(id, qos, Some(packet_id), completion);
+            } else if !is_owed {
                 self.send_ack(id, AckKind::Pubrec, packet_id, ReasonCode::Success, out);
             }
             return Ok(false);
@@ -251,6 +261,11 @@ impl Shard {
             Whose::Shard(from, completion) => {
                 self.post(from, &Mail::Outcome { completion, reason: reason.byte() });
             }
+            Whose::Session(id, packet_id) => {
+                let Some(session) = self.local.sessions.get_mut(id) else { return };
+                session.unsettled.retain(|&(other, _)| other != packet_id);
+                self.settle_inbound(id, AckKind::Pubrec, packet_id, reason);
+            }
             Whose::Conn(id) => {
                 let Some(conn) = self.local.conns.get_mut(id) else { return };
                 let Some(session) = conn.session() else { return };
@@ -277,7 +292,11 @@ impl Shard {
             self.settle_inbound(session, kind, packet_id, reason);
             self.send_ack(id, kind, packet_id, reason, out);
         }
-        self.local.unpause(id, PauseReason::AcksPending);
+        let receive_maximum = usize::from(self.local.settings.receive_maximum);
+        let owed = self.local.conns.get(id).and_then(|conn| conn.extras.as_ref());
+        if owed.is_none_or(|extras| extras.acks.len() < receive_maximum) {
+            self.local.unpause(id, PauseReason::AcksPending);
+        }
     }
 
     /// Acknowledges a message, or notes that it is due behind others.
@@ -301,6 +320,27 @@ impl Shard {
         }
         self.settle_inbound(session, kind, packet_id, reason);
         self.send_ack(id, kind, packet_id, reason, out);
+    }
+
+    /// The connection is gone that acknowledgements were owed to. A QoS 2 message may be repeated on the
+    /// next one, so what becomes of it is still of interest.
+    pub(super) fn forgo_acks(&mut self, session: SessionId, acks: VecDeque<PendingAck>) {
+        for PendingAck { packet_id, kind, completion, reason } in acks {
+            if let Some(reason) = reason {
+                self.settle_inbound(session, kind, packet_id, reason);
+            }
+            let Some(ticket) = completion else { continue };
+            if kind != AckKind::Pubrec {
+                self.completions.remove(ticket);
+                continue;
+            }
+            if let Some(completion) = self.completions.get_mut(ticket)
+                && let Some(found) = self.local.sessions.get_mut(session)
+            {
+                completion.whose = Whose::Session(session, packet_id);
+                found.unsettled.push((packet_id, ticket));
+            }
+        }
     }
 
     /// A PUBREC with an error ends its exchange [MQTT-4.3.3-9].

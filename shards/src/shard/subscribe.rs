@@ -140,10 +140,22 @@ impl Shard {
         }
         let level_count = u16::try_from(levels(filter.filter()).count()).unwrap_or(u16::MAX);
         let is_full = session.subscriptions.len() >= settings.subscriptions_max as usize;
-        if is_full || !self.index.trie.has_room(level_count) {
+        // What replaces a subscription needs no room.
+        let is_known =
+            || self.key_of(&filter).is_some_and(|key| session.subscriptions.contains(&key));
+        if (is_full || !self.index.trie.has_room(level_count)) && !is_known() {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(filter)
+    }
+
+    /// Where a filter stands in the index, if anybody here subscribes to it.
+    fn key_of(&self, filter: &TopicFilter<'_>) -> Option<SubscriptionKey> {
+        let trie = &self.index.trie;
+        match filter.share() {
+            Some(share) => trie.share_find(filter.filter(), share).map(SubscriptionKey::Group),
+            None => trie.find(filter.filter()).map(SubscriptionKey::Node),
+        }
     }
 
     /// 3.1.1 has one code for every failure; 3.1 has none and gets the same.
@@ -213,12 +225,7 @@ impl Shard {
             Ok(filter) => filter,
             Err(reject) => return reject.reason,
         };
-        let trie = &self.index.trie;
-        let key = match filter.share() {
-            Some(share) => trie.share_find(filter.filter(), share).map(SubscriptionKey::Group),
-            None => trie.find(filter.filter()).map(SubscriptionKey::Node),
-        };
-        let Some(key) = key else { return ReasonCode::NoSubscriptionExisted };
+        let Some(key) = self.key_of(&filter) else { return ReasonCode::NoSubscriptionExisted };
         let Some(found) = self.local.sessions.get_mut(session) else {
             return ReasonCode::UnspecifiedError;
         };

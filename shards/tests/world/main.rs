@@ -4,8 +4,14 @@
 mod client;
 mod delivery;
 mod drive;
+mod flow;
+mod pressure;
+mod protocol;
 mod retained;
 mod rules;
+mod sessions;
 mod share;
+mod stop;
+mod wills;
 mod wire;
 mod world;
