@@ -193,7 +193,13 @@ impl Client {
                 self.sent.remove(&ack.packet_id.value());
                 self.keep_ack(AckKind::Pubcomp, &ack);
             }
-            Packet::Connack(connack) => self.got.push_back(Got::Connack(welcome(&connack))),
+            Packet::Connack(connack) => {
+                // MQTT 3.1 does not say; there the client has forgotten what its CONNECT did not keep.
+                if !connack.session_present && self.version != Version::V31 {
+                    self.forget();
+                }
+                self.got.push_back(Got::Connack(welcome(&connack)));
+            }
             Packet::Suback(suback) => {
                 let codes = suback.reasons.to_vec();
                 self.got.push_back(Got::Suback(suback.packet_id.value(), codes));

@@ -132,12 +132,7 @@ impl World {
     #[track_caller]
     pub(crate) fn expect_welcome(&mut self, client: usize) -> Welcome {
         match self.clients[client].got.pop_front() {
-            Some(Got::Connack(welcome)) => {
-                if !welcome.session_present {
-                    self.clients[client].forget();
-                }
-                welcome
-            }
+            Some(Got::Connack(welcome)) => welcome,
             other => panic!("no CONNACK, but {other:?}"),
         }
     }

@@ -1,0 +1,346 @@
+//! Anything, in any order: clients that come, go, are cut, come twice and publish, against the oracle.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shards::codec::{AckKind, Connect, Publish, SubscribeOptions};
+use shards::ids::{PacketId, QoS, Version};
+use shards::limits::{OverflowPolicy, Settings, ShareStrategy};
+use shards::reject::ReasonCode;
+use shards::rng::Rng;
+
+use crate::client::{Client, Got};
+use crate::drive::{Post, QOS, VERSIONS, keeping, plain, seconds};
+use crate::oracle::{Oracle, SHARED};
+use crate::world::World;
+
+const NAMES: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "c5"];
+const TOPICS: [&str; 8] = ["a", "a/b", "a/c", "b", "b/c", "$x/a", "s/1", "s/2"];
+const FILTERS: [&str; 9] = ["a", "a/#", "+", "+/b", "a/+", "b/c", "b/#", "$x/#", SHARED];
+
+const SEEDS: u64 = 400;
+
+#[test]
+fn every_seed_keeps_the_promises() {
+    for seed in 0..SEEDS {
+        let _place = Seed(seed);
+        Play::new(seed).run();
+    }
+}
+
+/// Says which seed failed.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("with seed {}", self.0);
+        }
+    }
+}
+
+/// One client identifier as the play sees it.
+struct Role {
+    version: Version,
+    expiry_s: u32,
+    /// CONNACK has come on the current connection.
+    is_in: bool,
+    /// Which of its messages each packet identifier stands for.
+    messages: BTreeMap<u16, usize>,
+}
+
+struct Play {
+    world: World,
+    oracle: Oracle,
+    rng: Rng,
+    roles: Vec<Role>,
+}
+
+fn settings(rng: &mut Rng) -> Settings {
+    let mut coin = || rng.next_u64() >> 60 < 6;
+    Settings {
+        mailbox_bytes: if coin() { 64 } else { 4096 },
+        out_bytes_max: if coin() { 200 } else { 1 << 20 },
+        inflight_max: if coin() { 2 } else { 1024 },
+        receive_maximum: if coin() { 2 } else { 1024 },
+        overflow: if coin() { OverflowPolicy::Refuse } else { OverflowPolicy::DropNewest },
+        is_durable: coin(),
+        topic_alias_out_max: if coin() { 0 } else { 2 },
+        share_strategy: if coin() { ShareStrategy::Random } else { ShareStrategy::RoundRobin },
+        ..plain()
+    }
+}
+
+impl Play {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed.wrapping_mul(0x9E37_79B9) ^ 0x5EED);
+        let shards = [1, 2, 3, 8][usize::try_from(seed % 4).expect("small")];
+        let settings = settings(&mut rng);
+        let mut world = World::new(shards, Some(seed), &settings);
+        let roles: Vec<_> = NAMES
+            .iter()
+            .map(|_| Role {
+                version: VERSIONS[usize::try_from(rng.next_u64() % 3).expect("small")],
+                expiry_s: if rng.next_u64() % 3 == 0 { 30 } else { 100_000 },
+                is_in: false,
+                messages: BTreeMap::new(),
+            })
+            .collect();
+        for (name, role) in NAMES.iter().zip(&roles) {
+            // No wire yet: the first connection replaces this number.
+            world.clients.push(Client::new(name, role.version, usize::MAX));
+        }
+        Self { world, oracle: Oracle::new(NAMES.len()), rng, roles }
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.rng.next_u64() % end as u64).expect("less than a usize")
+    }
+
+    fn run(&mut self) {
+        for client in 0..NAMES.len() {
+            self.connect(client, false);
+        }
+        self.rest();
+        let rounds = 3 + self.below(4);
+        for _ in 0..rounds {
+            self.rearrange();
+            let acts = 10 + self.below(30);
+            for _ in 0..acts {
+                self.act();
+                let count = self.below(12);
+                self.world.stir(count);
+                self.look();
+            }
+            self.rest();
+        }
+        // Everybody comes back once more: nothing owed may be missing.
+        for client in 0..NAMES.len() {
+            if !self.is_in(client) {
+                self.connect(client, false);
+            }
+        }
+        self.rest();
+        self.world.end();
+    }
+
+    /// One thing in the middle of everything.
+    fn act(&mut self) {
+        let client = self.below(NAMES.len());
+        match self.below(20) {
+            0 if self.is_in(client) => self.cut(client, false),
+            1 if self.is_in(client) => self.cut(client, true),
+            // Whether the older connection is still there or not. Without a session nobody could say
+            // which of several connections began it.
+            2 | 3 if self.oracle.sessions[client].is_there => self.connect(client, false),
+            4 if self.is_in(client) => self.world.stall(client),
+            5 if self.is_in(client) => {
+                let wire = self.world.clients[client].wire;
+                self.world.wires[wire].is_stalled = false;
+            }
+            _ => self.publish(client),
+        }
+    }
+
+    fn is_in(&self, client: usize) -> bool {
+        self.roles[client].is_in && !self.world.clients[client].is_ended
+    }
+
+    fn publish(&mut self, client: usize) {
+        let topic = TOPICS[self.below(TOPICS.len())];
+        let quota = usize::from(self.world.settings.receive_maximum);
+        let may = self.world.clients[client].sent.len() < quota;
+        let qos = if may { QOS[self.below(3)] } else { QoS::AtMostOnce };
+        if !self.is_in(client) {
+            return;
+        }
+        let number = self.oracle.publish(client, topic, qos);
+        let id = self.world.say(client, &Post::new(topic, &number.to_string(), qos));
+        if id != 0 {
+            self.roles[client].messages.insert(id, number);
+        }
+    }
+
+    /// The client's side ends; with a reset, what it wrote last is lost.
+    fn cut(&mut self, client: usize, is_reset: bool) {
+        let wire = &mut self.world.wires[self.world.clients[client].wire];
+        wire.is_client_gone = true;
+        wire.is_stalled = false;
+        if is_reset {
+            wire.upward.clear();
+        }
+        self.roles[client].is_in = false;
+    }
+
+    /// A new connection for the session, with or without an end to it.
+    fn connect(&mut self, client: usize, is_clean: bool) {
+        let old = self.world.clients[client].wire;
+        if let Some(wire) = self.world.wires.get_mut(old) {
+            wire.is_stalled = false;
+        }
+        let role = &mut self.roles[client];
+        role.is_in = false;
+        let connect = Connect {
+            clean_start: is_clean,
+            receive_maximum: role.version.is_v5().then_some(3),
+            topic_alias_max: 1,
+            ..keeping(role.version, NAMES[client], if is_clean { 0 } else { role.expiry_s })
+        };
+        let wire = self.world.dial(client);
+        self.world.clients[client].renew(wire);
+        self.world.say_connect(client, &connect);
+        if role.version != Version::V5 {
+            self.world.clients[client].receive_maximum = u16::MAX;
+        }
+    }
+
+    /// What has come: the oracle hears of it.
+    fn look(&mut self) {
+        for client in 0..NAMES.len() {
+            while let Some(got) = self.world.clients[client].got.pop_front() {
+                self.on_got(client, got);
+            }
+        }
+    }
+
+    fn on_got(&mut self, client: usize, got: Got) {
+        match got {
+            Got::Connack(welcome) => {
+                assert_eq!(welcome.reason, ReasonCode::Success);
+                let is_known = self.oracle.sessions[client].is_there;
+                if self.roles[client].version != Version::V31 {
+                    assert_eq!(welcome.session_present, is_known, "client {client}");
+                }
+                self.oracle.begin(client);
+                self.roles[client].is_in = true;
+                self.repeat(client);
+            }
+            Got::Publish(message) => self.oracle.receive(client, &message),
+            Got::Ack(AckKind::Puback | AckKind::Pubrec, id, reason) => {
+                assert!(!reason.is_error(), "{reason:?}");
+                if let Some(&number) = self.roles[client].messages.get(&id) {
+                    self.oracle.accepted(number);
+                }
+            }
+            Got::Ack(AckKind::Pubrel | AckKind::Pubcomp, ..) => {}
+            Got::Disconnect(reason) => {
+                // The model reads what an older connection had for it no more.
+                assert_eq!(reason, ReasonCode::SessionTakenOver);
+            }
+            Got::Suback(..) | Got::Unsuback(..) | Got::Pingresp => {}
+        }
+    }
+
+    /// Sends again what is not acknowledged [MQTT-4.4.0-1].
+    fn repeat(&mut self, client: usize) {
+        let model = &self.world.clients[client];
+        let version = model.version;
+        let mut bytes = Vec::new();
+        let mut numbers: Vec<_> = model
+            .sent
+            .iter()
+            .map(|(&id, sent)| (self.roles[client].messages[&id], id, sent))
+            .collect();
+        // In the order in which they were sent first.
+        numbers.sort_by_key(|&(number, ..)| number);
+        for (number, id, sent) in numbers {
+            let packet_id = PacketId::new(id).expect("not 0");
+            if sent.is_released {
+                model.ack(AckKind::Pubrel, packet_id, ReasonCode::Success, &mut bytes);
+                continue;
+            }
+            self.oracle.repeated(number);
+            Publish {
+                qos: sent.qos,
+                dup: true,
+                packet_id: Some(packet_id),
+                ..Publish::new(&sent.topic, &sent.payload)
+            }
+            .encode(version, &mut bytes);
+        }
+        self.world.write(client, |out| out.extend_from_slice(&bytes));
+    }
+
+    /// Nothing more happens until everything has come; then the oracle checks.
+    fn rest(&mut self) {
+        for (at, wire) in self.world.wires.iter_mut().enumerate() {
+            wire.is_stalled = false;
+            wire.is_client_gone |= self.world.clients[wire.client].wire != at;
+        }
+        loop {
+            self.world.settle();
+            self.look();
+            if self.world.wires.iter().all(|wire| wire.is_closed || wire.upward.is_empty()) {
+                break;
+            }
+        }
+        let online: BTreeSet<_> = (0..NAMES.len()).filter(|&client| self.is_in(client)).collect();
+        for &client in &online {
+            let sent = &self.world.clients[client].sent;
+            assert!(sent.is_empty(), "client {client} waits for {sent:?}");
+        }
+        self.oracle.check(&online);
+    }
+
+    /// While nothing is on its way: other subscriptions, ends of sessions, time.
+    fn rearrange(&mut self) {
+        for _ in 0..3 {
+            let client = self.below(NAMES.len());
+            match self.below(8) {
+                0 => self.begin_anew(client),
+                1 => self.pass_time(),
+                2 if self.is_in(client) => {
+                    self.world.disconnect(client);
+                    self.roles[client].is_in = false;
+                    self.look();
+                }
+                3 if self.is_in(client) => {
+                    let filter = FILTERS[self.below(FILTERS.len())];
+                    self.oracle.unsubscribe(client, filter);
+                    self.world.unsubscribe(client, &[filter]);
+                }
+                _ if self.is_in(client) => {
+                    let filter = FILTERS[self.below(FILTERS.len())];
+                    let least = usize::from(filter == SHARED);
+                    let qos = QOS[least + self.below(3 - least)];
+                    let options = SubscribeOptions::new(qos);
+                    self.world.subscribe_with(client, None, &[(filter, options)]);
+                    self.oracle.subscribe(client, filter, qos);
+                }
+                _ => {
+                    self.connect(client, false);
+                    self.rest();
+                }
+            }
+        }
+    }
+
+    /// A clean start ends the session that is there; its own ends with its connection.
+    fn begin_anew(&mut self, client: usize) {
+        self.connect(client, true);
+        self.forget(client);
+        self.rest();
+        self.world.disconnect(client);
+        self.look();
+        self.forget(client);
+        self.connect(client, false);
+        self.rest();
+    }
+
+    fn forget(&mut self, client: usize) {
+        self.oracle.end(client);
+        self.roles[client].messages.clear();
+    }
+
+    /// Long enough for some sessions to expire.
+    fn pass_time(&mut self) {
+        self.world.advance(seconds(40));
+        for client in 0..NAMES.len() {
+            let role = &self.roles[client];
+            let expires = role.version.is_v5() && role.expiry_s < 40;
+            if expires && !self.is_in(client) && self.oracle.sessions[client].is_there {
+                self.forget(client);
+            }
+        }
+        self.rest();
+    }
+}
