@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::auth::{Credentials, Verdict};
-use crate::codec::{self, Connack, Connect, Frame};
+use crate::codec::{self, Connack, Connect, Frame, PacketKind};
 use crate::conn::State;
 use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, QoS, SessionId, ShardId, Version};
@@ -44,9 +44,8 @@ impl Shard {
         out: &mut Outbox,
     ) -> bool {
         self.local.counters.packets_received += 1;
-        if frame.first >> 4 != 1 {
-            let reject = Reject::protocol("the first packet of a connection is CONNECT");
-            self.close(now, id, Some(reject), Closing::Finish, out);
+        if !is_connect(frame.first) {
+            self.close(now, id, Some(NO_CONNECT), Closing::Finish, out);
             return false;
         }
         let connect = match Connect::decode(frame) {
@@ -422,6 +421,16 @@ impl Shard {
     pub(super) fn owner_of_client(&self, client_id: &str) -> ShardId {
         owner_of(topic_hash(client_id.as_bytes()), self.shards)
     }
+}
+
+pub(super) const NO_CONNECT: Reject = Reject {
+    reason: ReasonCode::ProtocolError,
+    why: "the first packet of a connection is CONNECT",
+};
+
+/// Whether the packet that begins with this byte is a CONNECT.
+pub(super) fn is_connect(first: u8) -> bool {
+    PacketKind::from_nibble(first >> 4) == Some(PacketKind::Connect)
 }
 
 /// Silence after which a client is gone: one and a half times its keep alive.

@@ -13,6 +13,7 @@ use crate::time::Now;
 use crate::timers::Timer;
 
 use super::Shard;
+use super::connect::{NO_CONNECT, is_connect};
 use super::effect::{Closing, Outbox, Reading};
 use super::input::Origin;
 
@@ -123,6 +124,13 @@ impl Shard {
                     }
                     used += len;
                 }
+                // Whoever does not begin with CONNECT is not given time and memory to go on.
+                Ok(Framed::Cut { .. })
+                    if conn.state == State::AwaitConnect && !is_connect(rest[0]) =>
+                {
+                    self.reject(now, id, NO_CONNECT, out);
+                    return bytes.len();
+                }
                 Ok(Framed::Cut { .. }) => return used,
                 Err(reject) => {
                     self.reject(now, id, reject, out);
@@ -201,7 +209,8 @@ impl Shard {
             self.local.pool.give(whole);
             return Some(rest);
         }
-        if let Some(conn) = self.local.conns.get_mut(id) {
+        if let Some(conn) = self.local.conns.get_mut(id).filter(|conn| conn.state != State::Closing)
+        {
             conn.backlog.bytes = whole;
         }
         None
@@ -217,7 +226,8 @@ impl Shard {
             self.local.pool.give(whole);
             return;
         }
-        let whole = Bytes::from(whole);
+        // Whoever keeps a payload pins the packet, but not the rest of a buffer from the pool.
+        let whole = Bytes::from(whole.into_boxed_slice());
         if let Ok(Framed::Whole(frame)) = codec::frame(&whole, packet_bytes_max) {
             self.on_frame(now, id, &frame, Some(&whole), out);
         }
