@@ -96,8 +96,10 @@ pub struct Shard {
     barriers: Tickets<Barrier>,
     /// Questions for retained messages that are out, and whose they are.
     questions: Tickets<SessionId>,
-    /// Questions of other shards that must wait for mail on its way.
+    /// Questions of other shards that must wait for mail on its way, or for room in the ring.
     deferred_asks: Vec<retained::DeferredAsk>,
+    /// Sessions whose retained messages go on in the next turn.
+    yielded: Vec<SessionId>,
     /// Messages whose acknowledgement waits for other shards or the store.
     completions: Tickets<Completion>,
     /// Durable operations that are out, and the completion that waits for each.
@@ -149,6 +151,7 @@ impl Shard {
             barriers: Tickets::default(),
             questions: Tickets::default(),
             deferred_asks: Vec::new(),
+            yielded: Vec::new(),
             completions: Tickets::default(),
             stored: Tickets::default(),
             retained_timer: None,
@@ -189,6 +192,7 @@ impl Shard {
     /// waited go on. Call it after each bounded batch, before the effects are applied.
     pub fn flush(&mut self, now: Now, out: &mut Outbox) {
         self.answer_deferred(now);
+        self.resume_yielded(now, out);
         self.flush_mail(out);
         if !self.congested.is_empty() && !self.is_congested() {
             for conn in std::mem::take(&mut self.congested) {
@@ -236,10 +240,14 @@ impl Shard {
     }
 
     /// True while there is work that needs no input: mail that did not fit its ring, connections
-    /// with bytes left to read. The shell then must not sleep for long.
+    /// with bytes left to read, retained messages to look through. The shell then must not sleep for
+    /// long.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.local.resumable.is_empty() || self.mail.has_staged() || !self.deferred_asks.is_empty()
+        !self.local.resumable.is_empty()
+            || self.mail.has_staged()
+            || !self.deferred_asks.is_empty()
+            || !self.yielded.is_empty()
     }
 
     /// True if the rings hold mail for this shard; asked right before sleeping.
