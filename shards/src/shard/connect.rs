@@ -45,7 +45,8 @@ impl Shard {
     ) -> bool {
         self.local.counters.packets_received += 1;
         if !is_connect(frame.first) {
-            self.close(now, id, Some(NO_CONNECT), Closing::Finish, out);
+            self.note(id, NO_CONNECT, out);
+            self.close(now, id, Closing::Finish, out);
             return false;
         }
         let connect = match Connect::decode(frame) {
@@ -96,7 +97,13 @@ impl Shard {
             return Err(Reject { reason: ReasonCode::NotAuthorized, why });
         }
         let granted = self.attach(now, id, connect, client_id, out)?;
-        self.welcome(id, connect, assigned.as_deref(), &granted, out);
+        if !self.welcome(id, connect, assigned.as_deref(), &granted, out) {
+            // No CONNACK, so no DISCONNECT either, and no will of a client that was never let in.
+            self.note(id, CONNACK_TOO_LARGE, out);
+            self.detach(now, id, Ending::Normal, out);
+            self.close(now, id, Closing::Finish, out);
+            return Ok(false);
+        }
         self.resume_session(now, id, &granted, out);
         Ok(true)
     }
@@ -285,7 +292,8 @@ impl Shard {
         Some(granted)
     }
 
-    /// The successful CONNACK: whatever differs from what the client would assume.
+    /// The successful CONNACK: whatever differs from what the client would assume. False if that is
+    /// more than the client takes.
     fn welcome(
         &mut self,
         id: ConnId,
@@ -293,7 +301,7 @@ impl Shard {
         assigned: Option<&str>,
         granted: &Granted,
         out: &mut Outbox,
-    ) {
+    ) -> bool {
         let settings = &self.local.settings;
         let asked_s = connect.session_expiry_s.unwrap_or(0);
         let off = |is_available: bool| (!is_available).then_some(false);
@@ -315,9 +323,13 @@ impl Shard {
                 .then_some(granted.keep_alive_s),
             ..Connack::default()
         };
-        let version = connect.version;
-        self.local.send_with(id, out, |buffer| connack.encode(version, buffer));
+        let limit = connect.packet_bytes_max.unwrap_or(u32::MAX) as usize;
+        if connack.encoded_len(connect.version).is_none_or(|len| len > limit) {
+            return false;
+        }
+        self.local.send_with(id, out, |buffer| connack.encode(connect.version, buffer));
         out.reads.push((id, Reading::Stream));
+        true
     }
 
     /// Sends again what the session still owes, then what has waited.
@@ -368,16 +380,21 @@ impl Shard {
         self.local.counters.connects_refused += 1;
         let Some(conn) = self.local.conns.get(id) else { return };
         let limit = conn.packet_bytes_max as usize;
-        let mut connack = Connack::refused(reject.reason);
-        connack.reason_string = Some(reject.why);
+        // Some errors of the codec have a reason code that CONNACK does not have [MQTT-3.2.2-8].
+        let is_allowed = Connack::allows(reject.reason);
+        let reason = if is_allowed { reject.reason } else { ReasonCode::UnspecifiedError };
+        let connack = Connack { reason_string: Some(reject.why), ..Connack::refused(reason) };
         let mut packet = Vec::new();
         connack.encode(version, &mut packet);
         if packet.len() > limit {
             packet.clear();
-            Connack::refused(reject.reason).encode(version, &mut packet);
+            Connack::refused(reason).encode(version, &mut packet);
         }
-        self.local.send(id, &packet, out);
-        self.close(now, id, Some(reject), Closing::Finish, out);
+        if packet.len() <= limit {
+            self.local.send(id, &packet, out);
+        }
+        self.note(id, reject, out);
+        self.close(now, id, Closing::Finish, out);
     }
 
     /// A CONNECT that is not understood: 5.0 has a CONNACK for it, 3.1.1 only for a wrong level.
@@ -394,7 +411,8 @@ impl Shard {
             Some(version) => self.refuse(now, id, version, reject, out),
             None => {
                 self.local.counters.connects_refused += 1;
-                self.close(now, id, Some(reject), Closing::Finish, out);
+                self.note(id, reject, out);
+                self.close(now, id, Closing::Finish, out);
             }
         }
     }
@@ -426,6 +444,11 @@ impl Shard {
 pub(super) const NO_CONNECT: Reject = Reject {
     reason: ReasonCode::ProtocolError,
     why: "the first packet of a connection is CONNECT",
+};
+
+const CONNACK_TOO_LARGE: Reject = Reject {
+    reason: ReasonCode::PacketTooLarge,
+    why: "the CONNACK is larger than the client takes",
 };
 
 /// Whether the packet that begins with this byte is a CONNECT.
