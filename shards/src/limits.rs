@@ -23,6 +23,9 @@ pub const MAILBOX_BYTES: usize = 128 * 1024;
 /// From this payload size on, subscribers share one refcounted payload instead of getting a copy.
 pub const SPLICE_BYTES_MIN: usize = 8 * 1024;
 
+/// A buffer that is used again and again may keep this much between two rounds of housekeeping.
+pub const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+
 /// Subscription identifiers of overlapping subscriptions that one delivery can carry.
 pub const SUBSCRIPTION_IDS_MAX: usize = 64;
 

@@ -90,6 +90,8 @@ pub struct Conn {
     /// The shell was told to stop receiving.
     pub is_read_paused: bool,
     pub request_problem_information: bool,
+    /// It is to be ended because its client is too slow.
+    pub is_evicted: bool,
     /// A check that answered late has let it in.
     pub is_admitted: bool,
     pub pauses: Pauses,
@@ -120,6 +122,7 @@ impl Conn {
             is_listed: false,
             is_read_paused: false,
             request_problem_information: true,
+            is_evicted: false,
             is_admitted: false,
             pauses: Pauses::default(),
             last_received: now,

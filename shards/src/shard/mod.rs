@@ -296,6 +296,8 @@ impl Shard {
                 Timer::RetainedExpiry => self.on_retained_expiry(now),
                 Timer::Housekeeping => {
                     self.local.pool.trim();
+                    self.local.rendered.trim();
+                    self.scratch.trim();
                     self.local.messages.trim();
                     self.local.timers.set(Timer::Housekeeping, now.time + HOUSEKEEPING);
                 }
@@ -308,7 +310,7 @@ impl Shard {
             return;
         }
         for to in self.mail.others() {
-            if self.mail.flush(to) {
+            if self.mail.flush(to) && !out.doorbells.contains(&to) {
                 out.doorbells.push(to);
             }
         }
