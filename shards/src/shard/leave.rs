@@ -208,8 +208,11 @@ impl Shard {
             session.will = None;
         }
         match (ending, expiry_s) {
-            // The end of a session makes a will due, whatever its delay.
-            (Ending::TakenOverClean, _) | (_, 0) => self.end_session(now, session_id, out),
+            (Ending::TakenOverClean, _) | (Ending::Normal | Ending::WithWill, 0) => {
+                self.end_session(now, session_id, out);
+            }
+            // Nothing carries on a session that was to end with its connection: any will is due.
+            (Ending::TakenOver, 0) => self.end_session(now, session_id, out),
             // The new connection is there already: nothing expires. A will without delay is due now,
             // one with a delay is cancelled by the new connection [MQTT-3.1.3-9].
             (Ending::TakenOver, _) => {
