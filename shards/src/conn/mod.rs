@@ -71,6 +71,8 @@ pub struct Extras {
     pub aliases_in: AliasesIn,
     pub aliases_out: AliasesOut,
     pub acks: VecDeque<PendingAck>,
+    /// The client identifier that was made up for it, while whether it may come in is being asked.
+    pub assigned_client_id: Option<String>,
 }
 
 /// One network connection. Lives on the shard that reads it; moves at most once, before it has a session.

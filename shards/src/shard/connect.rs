@@ -79,7 +79,7 @@ impl Shard {
         rest: &[u8],
         out: &mut Outbox,
     ) -> Result<bool, Reject> {
-        let assigned = self.check_client_id(connect)?;
+        let assigned = self.check_client_id(id, connect)?;
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let owner = self.owner_of_client(client_id);
         if owner != self.id {
@@ -109,7 +109,11 @@ impl Shard {
     }
 
     /// The identifier to use instead of an empty one.
-    fn check_client_id(&mut self, connect: &Connect<'_>) -> Result<Option<String>, Reject> {
+    fn check_client_id(
+        &mut self,
+        id: ConnId,
+        connect: &Connect<'_>,
+    ) -> Result<Option<String>, Reject> {
         let invalid = |why| Err(Reject { reason: ReasonCode::ClientIdentifierNotValid, why });
         if connect.client_id.len() > usize::from(self.local.settings.client_id_bytes_max) {
             return invalid("the client identifier is longer than this broker allows");
@@ -126,6 +130,12 @@ impl Shard {
                 return invalid("a kept session needs a client identifier");
             }
             Version::V311 | Version::V5 => {}
+        }
+        // The one that was asked about, if the answer came later.
+        let extras = self.local.conns.get_mut(id).and_then(|conn| conn.extras.as_mut());
+        let asked = extras.and_then(|extras| extras.assigned_client_id.take());
+        if let Some(name) = asked.filter(|name| self.local.sessions.find(name).is_none()) {
+            return Ok(Some(name));
         }
         // One that hashes to this shard, so that the connection stays; on average one try per shard.
         loop {
@@ -181,6 +191,9 @@ impl Shard {
             Verdict::Deny(reason) => Err(Reject { reason, why: "authentication failed" }),
             Verdict::Later => {
                 conn.state = State::Authenticating;
+                if connect.client_id.is_empty() {
+                    conn.extras_mut().assigned_client_id = Some(client_id.to_owned());
+                }
                 self.local.pause(id, PauseReason::Authenticating);
                 Ok(false)
             }
