@@ -8,7 +8,7 @@ use crate::conn::State;
 use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, SessionId};
 use crate::limits::SPLICE_BYTES_MIN;
-use crate::reject::Reject;
+use crate::reject::{ReasonCode, Reject};
 use crate::time::Now;
 use crate::timers::Timer;
 
@@ -20,6 +20,9 @@ use super::input::Origin;
 /// A cut packet is given memory for this much more than has come: a header that announces 256 MiB costs
 /// nothing until the bytes are there.
 const CUT_BYTES_AHEAD: usize = 64 * 1024;
+
+const SECOND_CONNECT: Reject =
+    Reject { reason: ReasonCode::ProtocolError, why: "second CONNECT on one network connection" };
 
 impl Shard {
     pub(super) fn on_opened(&mut self, now: Now, id: ConnId, origin: Origin, out: &mut Outbox) {
@@ -248,7 +251,13 @@ impl Shard {
         else {
             return;
         };
-        let handled = match codec::decode(frame, version) {
+        // Whatever its form [MQTT-3.1.0-2], whose errors have reason codes that DISCONNECT has not.
+        let decoded = if is_connect(frame.first) {
+            Err(SECOND_CONNECT)
+        } else {
+            codec::decode(frame, version)
+        };
+        let handled = match decoded {
             Ok(packet) => self.on_packet(now, id, session, packet, whole, out),
             Err(reject) => Err(reject),
         };
@@ -285,7 +294,7 @@ impl Shard {
             Packet::Auth(_) => {
                 Err(Reject::protocol("AUTH, but the CONNECT gave no authentication method"))
             }
-            Packet::Connect(_) => Err(Reject::protocol("second CONNECT on one network connection")),
+            Packet::Connect(_) => Err(SECOND_CONNECT),
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
                 Err(Reject::protocol("a packet that only a server may send"))
             }
