@@ -14,7 +14,8 @@ pub const SHARDS_MAX: usize = 64;
 /// Slots of the map from client identifiers to shards; the same on every shard.
 pub const SLOTS: u16 = 4096;
 
-/// Largest mail that is copied into the ring; a larger one travels as one refcounted payload.
+/// Of a connection that moves, bytes read so far that are copied into the ring; more travel as one
+/// refcounted payload. Messages do so from [`SPLICE_BYTES_MIN`] on.
 pub const MAIL_INLINE_BYTES_MAX: usize = 4 * 1024;
 
 /// Default bytes of one ring between two shards.
@@ -22,6 +23,9 @@ pub const MAILBOX_BYTES: usize = 128 * 1024;
 
 /// From this payload size on, subscribers share one refcounted payload instead of getting a copy.
 pub const SPLICE_BYTES_MIN: usize = 8 * 1024;
+
+/// A buffer that is used again and again may keep this much between two rounds of housekeeping.
+pub const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 
 /// Subscription identifiers of overlapping subscriptions that one delivery can carry.
 pub const SUBSCRIPTION_IDS_MAX: usize = 64;

@@ -22,6 +22,9 @@ const PARCELS_MAX: usize = 4096;
 /// Bytes taken from one ring in one go: long enough to batch, short enough that no ring starves others.
 const DRAIN_BYTES_MAX: usize = 64 * 1024;
 
+/// Memory that an empty staging buffer may keep.
+const STAGED_BYTES_SPARE: usize = 512 * 1024;
+
 /// Bytes of the length that precedes each record.
 const LENGTH_BYTES: usize = 4;
 
@@ -238,6 +241,10 @@ impl Outgoing {
         if self.staged_start == self.staged.len() {
             self.staged.clear();
             self.staged_start = 0;
+            // What congestion left behind.
+            if self.staged.capacity() > STAGED_BYTES_SPARE {
+                self.staged = Vec::new();
+            }
         } else if self.staged_start > self.staged.len() / 2 {
             self.staged.drain(..self.staged_start);
             self.staged_start = 0;

@@ -123,6 +123,37 @@ impl<'a> Connack<'a> {
         Ok(())
     }
 
+    /// Whether the standard has this reason code for CONNACK (MQTT 5.0) [MQTT-3.2.2-8].
+    #[must_use]
+    pub fn allows(reason: ReasonCode) -> bool {
+        use ReasonCode as R;
+        matches!(
+            reason,
+            R::Success
+                | R::UnspecifiedError
+                | R::MalformedPacket
+                | R::ProtocolError
+                | R::ImplementationSpecificError
+                | R::UnsupportedProtocolVersion
+                | R::ClientIdentifierNotValid
+                | R::BadUserNameOrPassword
+                | R::NotAuthorized
+                | R::ServerUnavailable
+                | R::ServerBusy
+                | R::Banned
+                | R::BadAuthenticationMethod
+                | R::TopicNameInvalid
+                | R::PacketTooLarge
+                | R::QuotaExceeded
+                | R::PayloadFormatInvalid
+                | R::RetainNotSupported
+                | R::QoSNotSupported
+                | R::UseAnotherServer
+                | R::ServerMoved
+                | R::ConnectionRateExceeded
+        )
+    }
+
     /// Appends the packet; nothing if it would be longer than the protocol has.
     ///
     /// MQTT 3.1 and 3.1.1 have return codes instead of reason codes:
@@ -183,10 +214,12 @@ const SESSION_PRESENT: u8 = 0x01;
 
 fn reason(byte: u8, version: Version) -> Result<ReasonCode, Reject> {
     if version.is_v5() {
-        return ReasonCode::from_byte(byte).filter(|&reason| is_allowed(reason)).ok_or(Reject {
-            reason: ReasonCode::ProtocolError,
-            why: "reason code that CONNACK does not have",
-        });
+        return ReasonCode::from_byte(byte).filter(|&reason| Connack::allows(reason)).ok_or(
+            Reject {
+                reason: ReasonCode::ProtocolError,
+                why: "reason code that CONNACK does not have",
+            },
+        );
     }
     Ok(match byte {
         0 => ReasonCode::Success,
@@ -208,33 +241,4 @@ fn return_code(reason: ReasonCode) -> u8 {
         ReasonCode::NotAuthorized | ReasonCode::Banned => 5,
         _ => 3,
     }
-}
-
-fn is_allowed(reason: ReasonCode) -> bool {
-    use ReasonCode as R;
-    matches!(
-        reason,
-        R::Success
-            | R::UnspecifiedError
-            | R::MalformedPacket
-            | R::ProtocolError
-            | R::ImplementationSpecificError
-            | R::UnsupportedProtocolVersion
-            | R::ClientIdentifierNotValid
-            | R::BadUserNameOrPassword
-            | R::NotAuthorized
-            | R::ServerUnavailable
-            | R::ServerBusy
-            | R::Banned
-            | R::BadAuthenticationMethod
-            | R::TopicNameInvalid
-            | R::PacketTooLarge
-            | R::QuotaExceeded
-            | R::PayloadFormatInvalid
-            | R::RetainNotSupported
-            | R::QoSNotSupported
-            | R::UseAnotherServer
-            | R::ServerMoved
-            | R::ConnectionRateExceeded
-    )
 }

@@ -40,6 +40,16 @@ impl Backlog {
         &self.bytes[self.start..]
     }
 
+    /// Keeps bytes behind the others.
+    pub fn push(&mut self, bytes: &[u8]) {
+        // A client that always has something waiting would otherwise make it grow for ever.
+        if self.start > self.bytes.len() / 2 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.start == self.bytes.len()
@@ -62,6 +72,8 @@ pub struct Extras {
     pub aliases_in: AliasesIn,
     pub aliases_out: AliasesOut,
     pub acks: VecDeque<PendingAck>,
+    /// The client identifier that was made up for it, while whether it may come in is being asked.
+    pub assigned_client_id: Option<String>,
 }
 
 /// One network connection. Lives on the shard that reads it; moves at most once, before it has a session.
@@ -83,6 +95,8 @@ pub struct Conn {
     /// The shell was told to stop receiving.
     pub is_read_paused: bool,
     pub request_problem_information: bool,
+    /// It is to be ended because its client is too slow.
+    pub is_evicted: bool,
     /// A check that answered late has let it in.
     pub is_admitted: bool,
     pub pauses: Pauses,
@@ -114,6 +128,7 @@ impl Conn {
             is_resumable: false,
             is_read_paused: false,
             request_problem_information: true,
+            is_evicted: false,
             is_admitted: false,
             pauses: Pauses::default(),
             last_received: now,
@@ -144,10 +159,10 @@ impl Conn {
         self.extras.get_or_insert_default()
     }
 
-    /// True if acknowledgements are still owed: newer ones must wait behind them.
+    /// Acknowledgements that are still owed: newer ones must wait behind them.
     #[must_use]
-    pub fn owes_acks(&self) -> bool {
-        self.extras.as_ref().is_some_and(|extras| !extras.acks.is_empty())
+    pub fn acks_count(&self) -> usize {
+        self.extras.as_ref().map_or(0, |extras| extras.acks.len())
     }
 }
 
@@ -277,4 +292,21 @@ pub fn append(output: &mut Output, pool: &mut Pool, bytes: &[u8]) {
 /// Appends a shared payload by reference.
 pub fn splice(output: &mut Output, payload: &Bytes) {
     output.splices.push((output.bytes.len(), payload.clone()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_that_is_never_empty_stays_small() {
+        let mut backlog = Backlog::default();
+        backlog.push(&[7; 100]);
+        for _ in 0..10_000 {
+            backlog.push(&[7; 100]);
+            backlog.start += 100;
+            assert_eq!(backlog.rest(), [7; 100]);
+        }
+        assert!(backlog.bytes.len() < 500, "{} bytes", backlog.bytes.len());
+    }
 }

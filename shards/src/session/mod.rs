@@ -53,6 +53,8 @@ pub struct RetainedStream {
     /// By shard, how many records it had posted to each other one when it began to route to the new
     /// subscription: owners of retained messages answer once they have seen as many.
     pub barrier: Vec<Box<[u64]>>,
+    /// It has had its share of this turn and goes on in the next one.
+    pub has_yielded: bool,
     /// Hashes of topics whose retained message a live one has already replaced.
     overtaken: BTreeSet<u64>,
 }

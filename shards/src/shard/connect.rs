@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::auth::{Credentials, Verdict};
-use crate::codec::{self, Connack, Connect, Frame};
+use crate::codec::{self, Connack, Connect, Frame, PacketKind};
 use crate::conn::State;
 use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, QoS, SessionId, ShardId, Version};
@@ -44,9 +44,9 @@ impl Shard {
         out: &mut Outbox,
     ) -> bool {
         self.local.counters.packets_received += 1;
-        if frame.first >> 4 != 1 {
-            let reject = Reject::protocol("the first packet of a connection is CONNECT");
-            self.close(now, id, Some(reject), Closing::Finish, out);
+        if !is_connect(frame.first) {
+            self.note(id, NO_CONNECT, out);
+            self.close(now, id, Closing::Finish, out);
             return false;
         }
         let connect = match Connect::decode(frame) {
@@ -79,7 +79,7 @@ impl Shard {
         rest: &[u8],
         out: &mut Outbox,
     ) -> Result<bool, Reject> {
-        let assigned = self.check_client_id(connect)?;
+        let assigned = self.check_client_id(id, connect)?;
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let owner = self.owner_of_client(client_id);
         if owner != self.id {
@@ -97,13 +97,23 @@ impl Shard {
             return Err(Reject { reason: ReasonCode::NotAuthorized, why });
         }
         let granted = self.attach(now, id, connect, client_id, out)?;
-        self.welcome(id, connect, assigned.as_deref(), &granted, out);
+        if !self.welcome(id, connect, assigned.as_deref(), &granted, out) {
+            // No CONNACK, so no DISCONNECT either, and no will of a client that was never let in.
+            self.note(id, CONNACK_TOO_LARGE, out);
+            self.detach(now, id, Ending::Normal, out);
+            self.close(now, id, Closing::Finish, out);
+            return Ok(false);
+        }
         self.resume_session(now, id, &granted, out);
         Ok(true)
     }
 
     /// The identifier to use instead of an empty one.
-    fn check_client_id(&mut self, connect: &Connect<'_>) -> Result<Option<String>, Reject> {
+    fn check_client_id(
+        &mut self,
+        id: ConnId,
+        connect: &Connect<'_>,
+    ) -> Result<Option<String>, Reject> {
         let invalid = |why| Err(Reject { reason: ReasonCode::ClientIdentifierNotValid, why });
         if connect.client_id.len() > usize::from(self.local.settings.client_id_bytes_max) {
             return invalid("the client identifier is longer than this broker allows");
@@ -120,6 +130,12 @@ impl Shard {
                 return invalid("a kept session needs a client identifier");
             }
             Version::V311 | Version::V5 => {}
+        }
+        // The one that was asked about, if the answer came later.
+        let extras = self.local.conns.get_mut(id).and_then(|conn| conn.extras.as_mut());
+        let asked = extras.and_then(|extras| extras.assigned_client_id.take());
+        if let Some(name) = asked.filter(|name| self.local.sessions.find(name).is_none()) {
+            return Ok(Some(name));
         }
         // One that hashes to this shard, so that the connection stays; on average one try per shard.
         loop {
@@ -175,6 +191,9 @@ impl Shard {
             Verdict::Deny(reason) => Err(Reject { reason, why: "authentication failed" }),
             Verdict::Later => {
                 conn.state = State::Authenticating;
+                if connect.client_id.is_empty() {
+                    conn.extras_mut().assigned_client_id = Some(client_id.to_owned());
+                }
                 self.local.pause(id, PauseReason::Authenticating);
                 Ok(false)
             }
@@ -286,7 +305,8 @@ impl Shard {
         Some(granted)
     }
 
-    /// The successful CONNACK: whatever differs from what the client would assume.
+    /// The successful CONNACK: whatever differs from what the client would assume. False if that is
+    /// more than the client takes.
     fn welcome(
         &mut self,
         id: ConnId,
@@ -294,7 +314,7 @@ impl Shard {
         assigned: Option<&str>,
         granted: &Granted,
         out: &mut Outbox,
-    ) {
+    ) -> bool {
         let settings = &self.local.settings;
         let asked_s = connect.session_expiry_s.unwrap_or(0);
         let off = |is_available: bool| (!is_available).then_some(false);
@@ -316,9 +336,13 @@ impl Shard {
                 .then_some(granted.keep_alive_s),
             ..Connack::default()
         };
-        let version = connect.version;
-        self.local.send_with(id, out, |buffer| connack.encode(version, buffer));
+        let limit = connect.packet_bytes_max.unwrap_or(u32::MAX) as usize;
+        if connack.encoded_len(connect.version).is_none_or(|len| len > limit) {
+            return false;
+        }
+        self.local.send_with(id, out, |buffer| connack.encode(connect.version, buffer));
         out.reads.push((id, Reading::Stream));
+        true
     }
 
     /// Sends again what the session still owes, then what has waited.
@@ -369,16 +393,21 @@ impl Shard {
         self.local.counters.connects_refused += 1;
         let Some(conn) = self.local.conns.get(id) else { return };
         let limit = conn.packet_bytes_max as usize;
-        let mut connack = Connack::refused(reject.reason);
-        connack.reason_string = Some(reject.why);
+        // Some errors of the codec have a reason code that CONNACK does not have [MQTT-3.2.2-8].
+        let is_allowed = Connack::allows(reject.reason);
+        let reason = if is_allowed { reject.reason } else { ReasonCode::UnspecifiedError };
+        let connack = Connack { reason_string: Some(reject.why), ..Connack::refused(reason) };
         let mut packet = Vec::new();
         connack.encode(version, &mut packet);
         if packet.len() > limit {
             packet.clear();
-            Connack::refused(reject.reason).encode(version, &mut packet);
+            Connack::refused(reason).encode(version, &mut packet);
         }
-        self.local.send(id, &packet, out);
-        self.close(now, id, Some(reject), Closing::Finish, out);
+        if packet.len() <= limit {
+            self.local.send(id, &packet, out);
+        }
+        self.note(id, reject, out);
+        self.close(now, id, Closing::Finish, out);
     }
 
     /// A CONNECT that is not understood: 5.0 has a CONNACK for it, 3.1.1 only for a wrong level.
@@ -395,7 +424,8 @@ impl Shard {
             Some(version) => self.refuse(now, id, version, reject, out),
             None => {
                 self.local.counters.connects_refused += 1;
-                self.close(now, id, Some(reject), Closing::Finish, out);
+                self.note(id, reject, out);
+                self.close(now, id, Closing::Finish, out);
             }
         }
     }
@@ -422,6 +452,21 @@ impl Shard {
     pub(super) fn owner_of_client(&self, client_id: &str) -> ShardId {
         owner_of(topic_hash(client_id.as_bytes()), self.shards)
     }
+}
+
+pub(super) const NO_CONNECT: Reject = Reject {
+    reason: ReasonCode::ProtocolError,
+    why: "the first packet of a connection is CONNECT",
+};
+
+const CONNACK_TOO_LARGE: Reject = Reject {
+    reason: ReasonCode::PacketTooLarge,
+    why: "the CONNACK is larger than the client takes",
+};
+
+/// Whether the packet that begins with this byte is a CONNECT.
+pub(super) fn is_connect(first: u8) -> bool {
+    PacketKind::from_nibble(first >> 4) == Some(PacketKind::Connect)
 }
 
 /// Silence after which a client is gone: one and a half times its keep alive.

@@ -185,13 +185,12 @@ impl Local {
 
     fn evict(&mut self, conn: Option<u32>) {
         let Some(conn) = conn.and_then(|index| self.conns.at_mut(index)) else { return };
-        let id = conn.id;
-        if self.evicted.iter().all(|&(other, _)| other != id) {
+        if !std::mem::replace(&mut conn.is_evicted, true) {
             let reject = Reject {
                 reason: ReasonCode::QuotaExceeded,
                 why: "the queue of this session is full: read and acknowledge faster",
             };
-            self.evicted.push((id, reject));
+            self.evicted.push((conn.id, reject));
         }
     }
 
@@ -246,10 +245,12 @@ impl Local {
         let how = How { qos: delivery.qos, retain: delivery.retain, ids: delivery.ids.as_slice() };
         if delivery.qos == QoS::AtMostOnce {
             match write_single(now, conn, &mut self.pool, &message, how, None, false) {
-                Ok(()) => self.counters.messages_sent += 1,
+                Ok(()) => {
+                    self.counters.messages_sent += 1;
+                    list(conn, out);
+                }
                 Err(TooLarge) => self.counters.dropped_too_large += 1,
             }
-            list(conn, out);
             return self.messages.release(delivery.message);
         }
         // The identifier is known only once the exchange has begun, and then the delivery is inside it.

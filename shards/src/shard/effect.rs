@@ -61,7 +61,7 @@ pub struct Outbox {
     /// listed only while nothing of it is being sent.
     pub sends: Vec<ConnId>,
     pub closes: Vec<(ConnId, Closing)>,
-    /// Shards that were given mail.
+    /// Shards that were given mail, each once.
     pub doorbells: Vec<ShardId>,
     pub notes: Vec<Note>,
     /// After `Input::Stop`: every connection was told, every will was published.

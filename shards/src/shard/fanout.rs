@@ -2,7 +2,7 @@
 //! somebody for it (ARCHITECTURE: the way of a PUBLISH).
 
 use crate::ids::{SessionId, ShardId, StoreTicket, SubscriptionId};
-use crate::limits::ShareStrategy;
+use crate::limits::{SCRATCH_BYTES_MAX, ShareStrategy};
 use crate::mail::{Mail, PublishMail};
 use crate::reject::ReasonCode;
 use crate::session::messages::{Message, Payload};
@@ -39,6 +39,17 @@ pub(super) struct Scratch {
     groups: Vec<Vec<u8>>,
     /// Bit per shard that has some in `groups`.
     picked: u64,
+}
+
+impl Scratch {
+    /// Lets go of what a rare large packet has left.
+    pub(super) fn trim(&mut self) {
+        for buffer in self.groups.iter_mut().chain([&mut self.properties, &mut self.packet]) {
+            if buffer.capacity() > SCRATCH_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+        }
+    }
 }
 
 /// What became of a message.
@@ -315,7 +326,10 @@ impl Shard {
         let message = local.messages.view(&delivery.message);
         // The kept message cannot be lent out while others may be kept: this path is rare.
         let (topic, properties) = (message.topic.to_owned(), message.properties.to_vec());
-        let payload = bytes::Bytes::copy_from_slice(message.payload.bytes());
+        let payload = match message.payload {
+            Payload::Inline(bytes) => bytes::Bytes::copy_from_slice(bytes),
+            Payload::Shared(bytes) => bytes.clone(),
+        };
         let copy = Message {
             topic: &topic,
             properties: &properties,

@@ -59,7 +59,7 @@ impl Shard {
             _ => Ending::WithWill,
         };
         self.detach(now, id, ending, out);
-        self.close(now, id, None, Closing::Finish, out);
+        self.close(now, id, Closing::Finish, out);
         Ok(())
     }
 
@@ -82,8 +82,11 @@ impl Shard {
             return;
         }
         let (version, limit) = (conn.version, conn.packet_bytes_max as usize);
+        let is_connected = conn.session().is_some();
+        // While the connection still has its session, which knows who the client is.
+        self.note(id, reject, out);
         // No DISCONNECT before a CONNACK [MQTT-3.14.0-1]; none at all in 3.x.
-        if version == Version::V5 && conn.session().is_some() {
+        if version == Version::V5 && is_connected {
             let mut packet = Vec::new();
             let disconnect =
                 Disconnect { reason_string: Some(reject.why), ..Disconnect::new(reject.reason) };
@@ -97,18 +100,20 @@ impl Shard {
             }
         }
         self.detach(now, id, ending, out);
-        self.close(now, id, Some(reject), Closing::Finish, out);
+        self.close(now, id, Closing::Finish, out);
+    }
+
+    /// Counts why a connection ends, and has it written to the log.
+    pub(super) fn note(&mut self, id: ConnId, reject: Reject, out: &mut Outbox) {
+        let Some(conn) = self.local.conns.get(id) else { return };
+        let session = conn.session().and_then(|session| self.local.sessions.get(session));
+        let client_id = session.map_or_else(String::new, |session| session.client_id.to_string());
+        out.notes.push(Note { origin: conn.origin, client_id, reject });
+        self.local.counters.count_reject(reject.reason);
     }
 
     /// Begins to end a connection that has no session (any more).
-    pub(super) fn close(
-        &mut self,
-        now: Now,
-        id: ConnId,
-        reject: Option<Reject>,
-        closing: Closing,
-        out: &mut Outbox,
-    ) {
+    pub(super) fn close(&mut self, now: Now, id: ConnId, closing: Closing, out: &mut Outbox) {
         let Some(conn) = self.local.conns.get_mut(id) else { return };
         if conn.state == State::Closing {
             return;
@@ -119,13 +124,10 @@ impl Shard {
         if let Some(timer) = conn.timer.take() {
             self.local.timers.cancel(timer);
         }
-        let linger = Duration::from_millis(self.local.settings.linger_ms.into());
-        conn.timer =
-            Some(self.local.timers.set(Timer::Conn { index: id.index }, now.time + linger));
-        if let Some(reject) = reject {
-            let origin = conn.origin;
-            self.local.counters.count_reject(reject.reason);
-            out.notes.push(Note { origin, client_id: String::new(), reject });
+        if closing == Closing::Finish {
+            let linger = Duration::from_millis(self.local.settings.linger_ms.into());
+            let timer = Timer::Conn { index: id.index };
+            conn.timer = Some(self.local.timers.set(timer, now.time + linger));
         }
         out.closes.push((id, closing));
     }
@@ -152,14 +154,16 @@ impl Shard {
                 self.local.counters.connect_timeouts += 1;
                 let why = "no whole CONNECT came within the connect time-out";
                 let reject = Reject { reason: ReasonCode::KeepAliveTimeout, why };
-                self.close(now, id, Some(reject), Closing::Abort, out);
+                self.note(id, reject, out);
+                self.close(now, id, Closing::Abort, out);
             }
             State::Closing => out.closes.push((id, Closing::Abort)),
             State::Connected(_) => {
-                // A client that is not listened to cannot be heard, unless it does not listen itself.
-                let is_held = conn.is_read_paused && !conn.pauses.has(PauseReason::OutputFull);
-                let heard = if is_held { now.time } else { conn.last_received };
-                let deadline = heard + allowance(conn.keep_alive_s);
+                // A client that we do not listen to cannot be heard; but one that does not read, and
+                // so is not listened to, may be gone.
+                let is_unheard = conn.is_read_paused && !conn.pauses.has(PauseReason::OutputFull);
+                let last = if is_unheard { now.time } else { conn.last_received };
+                let deadline = last + allowance(conn.keep_alive_s);
                 if deadline > now.time {
                     conn.timer = Some(self.local.timers.set(Timer::Conn { index }, deadline));
                     return;
@@ -181,7 +185,7 @@ impl Shard {
     }
 
     /// Parts a connection from its session, which stays, waits for its expiry, or ends.
-    fn detach(&mut self, now: Now, id: ConnId, ending: Ending, out: &mut Outbox) {
+    pub(super) fn detach(&mut self, now: Now, id: ConnId, ending: Ending, out: &mut Outbox) {
         let Some(conn) = self.local.conns.get_mut(id) else { return };
         let Some(session_id) = conn.session() else { return };
         // Whoever looks at the connection from here on finds one that is about to be closed.

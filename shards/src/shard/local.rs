@@ -92,7 +92,7 @@ impl Local {
             conn.backlog.start = 0;
             conn.backlog.bytes = self.pool.take();
         }
-        conn.backlog.bytes.extend_from_slice(bytes);
+        conn.backlog.push(bytes);
         if conn.pauses.any()
             && !conn.is_read_paused
             && conn.backlog.rest().len() > BACKLOG_BYTES_PAUSE

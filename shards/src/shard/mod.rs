@@ -98,8 +98,10 @@ pub struct Shard {
     barriers: Tickets<Barrier>,
     /// Questions for retained messages that are out, and whose they are.
     questions: Tickets<SessionId>,
-    /// Questions of other shards that must wait for mail on its way.
+    /// Questions of other shards that must wait for mail on its way, or for room in the ring.
     deferred_asks: Vec<retained::DeferredAsk>,
+    /// Sessions whose retained messages go on in the next turn.
+    yielded: Vec<SessionId>,
     /// Messages whose acknowledgement waits for other shards or the store.
     completions: Tickets<Completion>,
     /// Durable operations that are out, and the completion that waits for each.
@@ -151,6 +153,7 @@ impl Shard {
             barriers: Tickets::default(),
             questions: Tickets::default(),
             deferred_asks: Vec::new(),
+            yielded: Vec::new(),
             completions: Tickets::default(),
             stored: Tickets::default(),
             retained_timer: None,
@@ -191,6 +194,7 @@ impl Shard {
     /// waited go on. Call it after each bounded batch, before the effects are applied.
     pub fn flush(&mut self, now: Now, out: &mut Outbox) {
         self.answer_deferred(now);
+        self.resume_yielded(now, out);
         self.flush_mail(out);
         if !self.congested.is_empty() && !self.is_congested() {
             for conn in std::mem::take(&mut self.congested) {
@@ -243,10 +247,14 @@ impl Shard {
     }
 
     /// True while there is work that needs no input: mail that did not fit its ring, connections
-    /// with bytes left to read. The shell then must not sleep for long.
+    /// with bytes left to read, retained messages to look through. The shell then must not sleep for
+    /// long.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.local.resumable.is_empty() || self.mail.has_staged() || !self.deferred_asks.is_empty()
+        !self.local.resumable.is_empty()
+            || self.mail.has_staged()
+            || !self.deferred_asks.is_empty()
+            || !self.yielded.is_empty()
     }
 
     /// True if the rings hold mail for this shard; asked right before sleeping.
@@ -295,6 +303,8 @@ impl Shard {
                 Timer::RetainedExpiry => self.on_retained_expiry(now),
                 Timer::Housekeeping => {
                     self.local.pool.trim();
+                    self.local.rendered.trim();
+                    self.scratch.trim();
                     self.local.messages.trim();
                     self.local.timers.set(Timer::Housekeeping, now.time + HOUSEKEEPING);
                 }
@@ -307,7 +317,7 @@ impl Shard {
             return;
         }
         for to in self.mail.others() {
-            if self.mail.flush(to) {
+            if self.mail.flush(to) && !out.doorbells.contains(&to) {
                 out.doorbells.push(to);
             }
         }

@@ -235,10 +235,18 @@ impl Shard {
             return;
         };
         let (kind, completion) = (ack_kind(qos), Some(completion));
-        let acks = &mut conn.extras_mut().acks;
-        acks.push_back(PendingAck { packet_id, kind, completion, reason: None });
-        if acks.len() >= usize::from(self.local.settings.receive_maximum) {
+        let ack = PendingAck { packet_id, kind, completion, reason: None };
+        conn.extras_mut().acks.push_back(ack);
+        self.hold_if_owing(id);
+    }
+
+    /// Only so many acknowledgements may be owed, whatever the client's protocol says.
+    fn hold_if_owing(&mut self, id: ConnId) {
+        let acks_max = usize::from(self.local.settings.receive_maximum);
+        if self.local.conns.get(id).is_some_and(|conn| conn.acks_count() >= acks_max) {
             self.local.pause(id, PauseReason::AcksPending);
+        } else {
+            self.local.unpause(id, PauseReason::AcksPending);
         }
     }
 
@@ -292,11 +300,7 @@ impl Shard {
             self.settle_inbound(session, kind, packet_id, reason);
             self.send_ack(id, kind, packet_id, reason, out);
         }
-        let receive_maximum = usize::from(self.local.settings.receive_maximum);
-        let owed = self.local.conns.get(id).and_then(|conn| conn.extras.as_ref());
-        if owed.is_none_or(|extras| extras.acks.len() < receive_maximum) {
-            self.local.unpause(id, PauseReason::AcksPending);
-        }
+        self.hold_if_owing(id);
     }
 
     /// Acknowledges a message, or notes that it is due behind others.
@@ -312,10 +316,11 @@ impl Shard {
         let Some(packet_id) = packet_id else { return };
         let kind = ack_kind(qos);
         let Some(conn) = self.local.conns.get_mut(id) else { return };
-        if conn.owes_acks() {
+        if conn.acks_count() > 0 {
             let reason = Some(reason);
             let ack = PendingAck { packet_id, kind, completion: None, reason };
             conn.extras_mut().acks.push_back(ack);
+            self.hold_if_owing(id);
             return;
         }
         self.settle_inbound(session, kind, packet_id, reason);

@@ -8,18 +8,22 @@ use crate::conn::State;
 use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, SessionId};
 use crate::limits::SPLICE_BYTES_MIN;
-use crate::reject::Reject;
+use crate::origin::Origin;
+use crate::reject::{ReasonCode, Reject};
 use crate::session::Session;
 use crate::time::Now;
 use crate::timers::Timer;
 
 use super::Shard;
+use super::connect::{NO_CONNECT, is_connect};
 use super::effect::{Closing, Outbox, Reading};
-use crate::origin::Origin;
 
 /// A cut packet is given memory for this much more than has come: a header that announces 256 MiB costs
 /// nothing until the bytes are there.
 const CUT_BYTES_AHEAD: usize = 64 * 1024;
+
+const SECOND_CONNECT: Reject =
+    Reject { reason: ReasonCode::ProtocolError, why: "second CONNECT on one network connection" };
 
 impl Shard {
     pub(super) fn on_opened(&mut self, now: Now, id: ConnId, origin: Origin, out: &mut Outbox) {
@@ -125,6 +129,13 @@ impl Shard {
                     }
                     used += len;
                 }
+                // Whoever does not begin with CONNECT is not given time and memory to go on.
+                Ok(Framed::Cut { .. })
+                    if conn.state == State::AwaitConnect && !is_connect(rest[0]) =>
+                {
+                    self.reject(now, id, NO_CONNECT, out);
+                    return bytes.len();
+                }
                 Ok(Framed::Cut { .. }) => return used,
                 Err(reject) => {
                     self.reject(now, id, reject, out);
@@ -203,7 +214,8 @@ impl Shard {
             self.local.pool.give(whole);
             return Some(rest);
         }
-        if let Some(conn) = self.local.conns.get_mut(id) {
+        if let Some(conn) = self.local.conns.get_mut(id).filter(|conn| conn.state != State::Closing)
+        {
             conn.backlog.bytes = whole;
         }
         None
@@ -219,7 +231,8 @@ impl Shard {
             self.local.pool.give(whole);
             return;
         }
-        let whole = Bytes::from(whole);
+        // Whoever keeps a payload pins the packet, but not the rest of a buffer from the pool.
+        let whole = Bytes::from(whole.into_boxed_slice());
         if let Ok(Framed::Whole(frame)) = codec::frame(&whole, packet_bytes_max) {
             self.on_frame(now, id, &frame, Some(&whole), out);
         }
@@ -240,7 +253,13 @@ impl Shard {
         else {
             return;
         };
-        let handled = match codec::decode(frame, version) {
+        // Whatever its form [MQTT-3.1.0-2], whose errors have reason codes that DISCONNECT has not.
+        let decoded = if is_connect(frame.first) {
+            Err(SECOND_CONNECT)
+        } else {
+            codec::decode(frame, version)
+        };
+        let handled = match decoded {
             Ok(packet) => self.on_packet(now, id, session, packet, whole, out),
             Err(reject) => Err(reject),
         };
@@ -277,7 +296,7 @@ impl Shard {
             Packet::Auth(_) => {
                 Err(Reject::protocol("AUTH, but the CONNECT gave no authentication method"))
             }
-            Packet::Connect(_) => Err(Reject::protocol("second CONNECT on one network connection")),
+            Packet::Connect(_) => Err(SECOND_CONNECT),
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
                 Err(Reject::protocol("a packet that only a server may send"))
             }

@@ -3,6 +3,7 @@
 use crate::codec::{Layout, patch_packet_id};
 use crate::conn::{self, Conn, Pool};
 use crate::ids::{PacketId, QoS, SubscriptionId, Version};
+use crate::limits::SCRATCH_BYTES_MAX;
 use crate::session::alias::AliasOut;
 use crate::session::messages::{Message, MessageRef, Messages, Payload};
 use crate::time::Now;
@@ -69,6 +70,15 @@ impl<'a> Fan<'a> {
 }
 
 impl Rendered {
+    /// Lets go of what a rare large message has left.
+    pub(super) fn trim(&mut self) {
+        for rendering in &mut self.layouts {
+            if rendering.bytes.capacity() > SCRATCH_BYTES_MAX {
+                *rendering = Rendering::default();
+            }
+        }
+    }
+
     /// Appends the PUBLISH for one of many subscribers. The common layouts are copied from a rendering
     /// that all share; subscription identifiers and topic aliases are the subscriber's own.
     pub(super) fn write_shared(
@@ -130,14 +140,21 @@ pub(super) fn write_single(
     is_repeated: bool,
 ) -> Result<(), TooLarge> {
     let mut layout = layout(now, conn.version, message, how, is_repeated);
+    let limit = conn.packet_bytes_max as usize;
+    let is_too_large = |layout: &Layout<'_>| layout.packet_len().is_none_or(|len| len > limit);
     let mut is_new_alias = false;
     if conn.alias_out_max > 0 && conn.version.is_v5() {
         let maximum = conn.alias_out_max;
         match conn.extras_mut().aliases_out.find(message.topic, maximum) {
             AliasOut::None => {}
             AliasOut::New(alias) => {
+                // The topic goes along, so an alias must not be what makes the packet too large.
+                let plain = layout;
                 layout.alias = Some(alias);
-                is_new_alias = true;
+                is_new_alias = !is_too_large(&layout);
+                if !is_new_alias {
+                    layout = plain;
+                }
             }
             AliasOut::Known(alias) => {
                 layout.alias = Some(alias);
@@ -145,7 +162,7 @@ pub(super) fn write_single(
             }
         }
     }
-    if layout.packet_len().is_none_or(|len| len > conn.packet_bytes_max as usize) {
+    if is_too_large(&layout) {
         return Err(TooLarge);
     }
     if is_new_alias {
@@ -186,5 +203,47 @@ fn layout<'a>(
         alias: None,
         alias_known: false,
         payload_len: message.payload.bytes().len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ConnId;
+    use crate::shard::Origin;
+    use crate::time::Time;
+
+    #[test]
+    fn an_alias_does_not_make_a_packet_too_large() {
+        let peer = "127.0.0.1:1".parse().expect("an address");
+        let origin = Origin { handle: 0, listener: 0, peer };
+        let mut conn = Conn::new(ConnId { index: 0, generation: 0 }, origin, Time::ZERO);
+        conn.version = Version::V5;
+        conn.alias_out_max = 9;
+        let message = Message {
+            topic: "a",
+            properties: &[],
+            payload: Payload::Inline(b"x"),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            expires: None,
+        };
+        let how = How { qos: QoS::AtMostOnce, retain: false, ids: &[] };
+        let mut pool = Pool::default();
+        let mut send = |conn: &mut Conn| {
+            conn.output.clear();
+            let written = write_single(Now::default(), conn, &mut pool, &message, how, None, false);
+            written.map(|()| conn.output.bytes.clone()).ok()
+        };
+        conn.packet_bytes_max = 6;
+        assert_eq!(send(&mut conn), None);
+        conn.packet_bytes_max = 7;
+        let plain = vec![0x30, 5, 0, 1, b'a', 0, b'x'];
+        assert_eq!(send(&mut conn), Some(plain));
+        conn.packet_bytes_max = 10;
+        let announced = vec![0x30, 8, 0, 1, b'a', 3, 0x23, 0, 1, b'x'];
+        assert_eq!(send(&mut conn), Some(announced));
+        let short = vec![0x30, 7, 0, 0, 3, 0x23, 0, 1, b'x'];
+        assert_eq!(send(&mut conn), Some(short));
     }
 }

@@ -24,10 +24,13 @@ const SLICE_WORK: usize = 1024;
 /// Messages in one slice, and the bytes after which it ends early.
 const SLICE_MESSAGES: usize = 64;
 const SLICE_BYTES: usize = 256 * 1024;
+/// Slices that a session may take in one turn from the shard that it lives on: a wide filter that
+/// matches little must not stop the others.
+const SLICES_PER_TURN: usize = 16;
 /// Expired messages removed in one go.
 const EXPIRE_WORK: usize = 1024;
 
-/// A question of another shard that must wait for mail on its way.
+/// A question of another shard that must wait for mail on its way, or for room in the ring to it.
 #[derive(Debug)]
 pub(super) struct DeferredAsk {
     from: ShardId,
@@ -121,9 +124,32 @@ impl Shard {
 
     /// Sends what waits for a session: retained messages first, then the queue.
     pub(super) fn pump(&mut self, now: Now, session: SessionId, out: &mut Outbox) {
+        let mut slices_left = SLICES_PER_TURN;
         while self.local.pump(now, session, out) == Pumped::WantsSlice {
+            if slices_left == 0 {
+                return self.yield_turn(session);
+            }
+            slices_left -= 1;
             if !self.next_slice(now, session) {
                 return;
+            }
+        }
+    }
+
+    fn yield_turn(&mut self, id: SessionId) {
+        let session = self.local.sessions.get_mut(id);
+        if let Some(stream) = session.and_then(|session| session.stream.as_mut()) {
+            stream.has_yielded = true;
+            self.yielded.push(id);
+        }
+    }
+
+    pub(super) fn resume_yielded(&mut self, now: Now, out: &mut Outbox) {
+        for id in std::mem::take(&mut self.yielded) {
+            let session = self.local.sessions.get_mut(id);
+            let stream = session.and_then(|session| session.stream.as_mut());
+            if stream.is_some_and(|stream| std::mem::take(&mut stream.has_yielded)) {
+                self.pump(now, id, out);
             }
         }
     }
@@ -132,6 +158,9 @@ impl Shard {
     fn next_slice(&mut self, now: Now, session_id: SessionId) -> bool {
         let Some(session) = self.local.sessions.get_mut(session_id) else { return false };
         let Some(stream) = session.stream.as_mut() else { return true };
+        if stream.has_yielded {
+            return false;
+        }
         if stream.current.is_none() {
             let Some(node) = stream.waiting.pop_first() else {
                 session.stream = None;
@@ -200,7 +229,7 @@ impl Shard {
     }
 
     /// A question from another shard: answered at once, or when the mail that it must not overtake
-    /// has come.
+    /// has come and earlier answers have gone.
     pub(super) fn on_retained_ask(
         &mut self,
         now: Now,
@@ -209,7 +238,7 @@ impl Shard {
         (filter, cursor): (&str, Option<&str>),
         barrier: &[u8],
     ) {
-        if self.has_passed(u64s(barrier)) {
+        if self.has_passed(u64s(barrier)) && !self.mail.is_congested(from) {
             self.answer_ask(now, from, question, filter, cursor);
             return;
         }
@@ -234,7 +263,8 @@ impl Shard {
             return;
         }
         for ask in std::mem::take(&mut self.deferred_asks) {
-            if self.has_passed(ask.barrier.iter().copied()) {
+            let has_passed = self.has_passed(ask.barrier.iter().copied());
+            if has_passed && !self.mail.is_congested(ask.from) {
                 let cursor = ask.cursor.as_deref();
                 self.answer_ask(now, ask.from, ask.question, &ask.filter, cursor);
             } else {

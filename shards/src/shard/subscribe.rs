@@ -35,16 +35,12 @@ impl Shard {
             let why = "a subscription identifier, but CONNACK said that there are none";
             return Err(Reject { reason: ReasonCode::SubscriptionIdentifiersNotSupported, why });
         }
-        // Checked before anything is applied: the whole packet is in error [MQTT-3.8.3-4].
-        if subscribe.filters().any(|(text, options)| options.no_local && is_shared(text)) {
-            return Err(Reject::protocol("no local on a shared subscription"));
-        }
         let mut codes = Vec::new();
         let mut retained = Vec::new();
         for (text, options) in subscribe.filters() {
             let subscribed =
                 self.subscribe_one(session_id, text, options, subscribe.subscription_id);
-            codes.push(self.suback_code(session_id, subscribed.code));
+            codes.push(subscribed.code.byte());
             retained.extend(subscribed.retained);
         }
         self.await_retained(session_id, retained);
@@ -139,32 +135,22 @@ impl Shard {
             return Err(ReasonCode::NotAuthorized);
         }
         let level_count = u16::try_from(levels(filter.filter()).count()).unwrap_or(u16::MAX);
-        let is_full = session.subscriptions.len() >= settings.subscriptions_max as usize;
-        // What replaces a subscription needs no room.
-        let is_known =
-            || self.key_of(&filter).is_some_and(|key| session.subscriptions.contains(&key));
-        if (is_full || !self.index.trie.has_room(level_count)) && !is_known() {
+        let is_full = session.subscriptions.len() >= settings.subscriptions_max as usize
+            || !self.index.trie.has_room(level_count);
+        // One that is there already may be replaced all the same.
+        if is_full && self.find_key(&filter).is_none_or(|key| !session.subscriptions.contains(&key))
+        {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(filter)
     }
 
-    /// Where a filter stands in the index, if anybody here subscribes to it.
-    fn key_of(&self, filter: &TopicFilter<'_>) -> Option<SubscriptionKey> {
+    /// Where subscriptions to this filter stand in the index, if there are any.
+    fn find_key(&self, filter: &TopicFilter<'_>) -> Option<SubscriptionKey> {
         let trie = &self.index.trie;
         match filter.share() {
             Some(share) => trie.share_find(filter.filter(), share).map(SubscriptionKey::Group),
             None => trie.find(filter.filter()).map(SubscriptionKey::Node),
-        }
-    }
-
-    /// 3.1.1 has one code for every failure; 3.1 has none and gets the same.
-    fn suback_code(&self, session: SessionId, code: ReasonCode) -> u8 {
-        let version = self.local.sessions.get(session).map_or(Version::V5, |s| s.version);
-        match version {
-            Version::V5 => code.byte(),
-            Version::V31 | Version::V311 if code.is_error() => 0x80,
-            Version::V31 | Version::V311 => code.byte(),
         }
     }
 
@@ -225,7 +211,7 @@ impl Shard {
             Ok(filter) => filter,
             Err(reject) => return reject.reason,
         };
-        let Some(key) = self.key_of(&filter) else { return ReasonCode::NoSubscriptionExisted };
+        let Some(key) = self.find_key(&filter) else { return ReasonCode::NoSubscriptionExisted };
         let Some(found) = self.local.sessions.get_mut(session) else {
             return ReasonCode::UnspecifiedError;
         };
@@ -241,8 +227,4 @@ impl Shard {
         }
         ReasonCode::Success
     }
-}
-
-fn is_shared(filter: &str) -> bool {
-    filter.starts_with("$share/")
 }
