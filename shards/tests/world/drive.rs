@@ -166,12 +166,13 @@ impl World {
         client: usize,
         id: Option<u32>,
         filters: &[(&str, SubscribeOptions)],
-    ) {
+    ) -> u16 {
         let version = self.clients[client].version;
         let packet_id = self.clients[client].take_id();
         let mut subscribe = Subscribe::new(packet_id, filters);
         subscribe.subscription_id = id.and_then(SubscriptionId::new);
         self.write(client, |out| subscribe.encode(version, out));
+        packet_id.value()
     }
 
     #[track_caller]

@@ -118,6 +118,17 @@ impl Oracle {
         self.sessions[client].ever.insert(filter);
     }
 
+    /// A SUBSCRIBE is on its way: it may hold already or not yet.
+    pub(crate) fn ask(&mut self, client: usize, filter: &'static str) {
+        self.unsubscribe(client, filter);
+        self.sessions[client].ever.insert(filter);
+    }
+
+    /// Its SUBACK has come: from here on every message that matches is owed.
+    pub(crate) fn granted(&mut self, client: usize, filter: &'static str, granted: QoS) {
+        self.sessions[client].filters.insert(filter, granted);
+    }
+
     pub(crate) fn unsubscribe(&mut self, client: usize, filter: &'static str) {
         self.unsettle(client);
         self.sessions[client].filters.remove(filter);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shards::codec::{AckKind, Connect, Publish, SubscribeOptions};
+use shards::codec::{AckKind, Connect, Publish, SubscribeOptions, Unsubscribe};
 use shards::ids::{PacketId, QoS, Version};
 use shards::limits::{OverflowPolicy, Settings, ShareStrategy};
 use shards::reject::ReasonCode;
@@ -46,6 +46,8 @@ struct Role {
     is_in: bool,
     /// Which of its messages each packet identifier stands for.
     messages: BTreeMap<u16, usize>,
+    /// SUBSCRIBEs whose SUBACK has not come on the current connection.
+    asked: BTreeMap<u16, (&'static str, QoS)>,
 }
 
 struct Play {
@@ -83,6 +85,7 @@ impl Play {
                 expiry_s: if rng.next_u64() % 3 == 0 { 30 } else { 100_000 },
                 is_in: false,
                 messages: BTreeMap::new(),
+                asked: BTreeMap::new(),
             })
             .collect();
         for (name, role) in NAMES.iter().zip(&roles) {
@@ -137,6 +140,8 @@ impl Play {
                 let wire = self.world.clients[client].wire;
                 self.world.wires[wire].is_stalled = false;
             }
+            6 if self.is_in(client) => self.ask(client),
+            7 if self.is_in(client) => self.drop_filter(client),
             _ => self.publish(client),
         }
     }
@@ -160,6 +165,29 @@ impl Play {
         }
     }
 
+    /// A SUBSCRIBE in the middle of everything. The shared one is left to quiet moments: who got what
+    /// could not be told otherwise.
+    fn ask(&mut self, client: usize) {
+        let filter = FILTERS[self.below(FILTERS.len() - 1)];
+        let qos = QOS[self.below(3)];
+        self.oracle.ask(client, filter);
+        let options = SubscribeOptions::new(qos);
+        let id = self.world.say_subscribe(client, None, &[(filter, options)]);
+        let asked = &mut self.roles[client].asked;
+        asked.retain(|_, (other, _)| *other != filter);
+        asked.insert(id, (filter, qos));
+    }
+
+    /// An UNSUBSCRIBE in the middle of everything.
+    fn drop_filter(&mut self, client: usize) {
+        let filter = FILTERS[self.below(FILTERS.len() - 1)];
+        self.oracle.unsubscribe(client, filter);
+        self.roles[client].asked.retain(|_, (other, _)| *other != filter);
+        let version = self.roles[client].version;
+        let id = self.world.clients[client].take_id();
+        self.world.write(client, |out| Unsubscribe::new(id, &[filter]).encode(version, out));
+    }
+
     /// The client's side ends; with a reset, what it wrote last is lost.
     fn cut(&mut self, client: usize, is_reset: bool) {
         let wire = &mut self.world.wires[self.world.clients[client].wire];
@@ -169,6 +197,7 @@ impl Play {
             wire.upward.clear();
         }
         self.roles[client].is_in = false;
+        self.roles[client].asked.clear();
     }
 
     /// A new connection for the session, with or without an end to it.
@@ -179,6 +208,7 @@ impl Play {
         }
         let role = &mut self.roles[client];
         role.is_in = false;
+        role.asked.clear();
         let connect = Connect {
             clean_start: is_clean,
             receive_maximum: role.version.is_v5().then_some(3),
@@ -226,7 +256,13 @@ impl Play {
                 // The model reads what an older connection had for it no more.
                 assert_eq!(reason, ReasonCode::SessionTakenOver);
             }
-            Got::Suback(..) | Got::Unsuback(..) | Got::Pingresp => {}
+            Got::Suback(id, codes) => {
+                if let Some((filter, qos)) = self.roles[client].asked.remove(&id) {
+                    assert_eq!(codes, [qos.bits()]);
+                    self.oracle.granted(client, filter, qos);
+                }
+            }
+            Got::Unsuback(..) | Got::Pingresp => {}
         }
     }
 
@@ -277,6 +313,7 @@ impl Play {
         for &client in &online {
             let sent = &self.world.clients[client].sent;
             assert!(sent.is_empty(), "client {client} waits for {sent:?}");
+            assert!(self.roles[client].asked.is_empty(), "client {client} waits for a SUBACK");
         }
         self.oracle.check(&online);
     }
