@@ -96,9 +96,15 @@ impl Shard {
             return Err(Reject { reason: ReasonCode::NotAuthorized, why });
         }
         let granted = self.attach(now, id, connect, client_id, out)?;
-        self.welcome(id, connect, assigned.as_deref(), &granted, out);
-        self.resume_session(now, id, &granted, out);
-        Ok(true)
+        if self.welcome(id, connect, assigned.as_deref(), &granted, out) {
+            self.resume_session(now, id, &granted, out);
+            return Ok(true);
+        }
+        self.detach(now, id, Ending::WithWill, out);
+        let why = "CONNACK is larger than the client takes";
+        let reject = Reject { reason: ReasonCode::PacketTooLarge, why };
+        self.close(now, id, Some(reject), Closing::Finish, out);
+        Ok(false)
     }
 
     /// The identifier to use instead of an empty one.
@@ -285,7 +291,8 @@ impl Shard {
         Some(granted)
     }
 
-    /// The successful CONNACK: whatever differs from what the client would assume.
+    /// The successful CONNACK: whatever differs from what the client would assume. False if the client
+    /// takes no packet that large.
     fn welcome(
         &mut self,
         id: ConnId,
@@ -293,7 +300,7 @@ impl Shard {
         assigned: Option<&str>,
         granted: &Granted,
         out: &mut Outbox,
-    ) {
+    ) -> bool {
         let settings = &self.local.settings;
         let asked_s = connect.session_expiry_s.unwrap_or(0);
         let off = |is_available: bool| (!is_available).then_some(false);
@@ -315,9 +322,16 @@ impl Shard {
                 .then_some(granted.keep_alive_s),
             ..Connack::default()
         };
-        let version = connect.version;
-        self.local.send_with(id, out, |buffer| connack.encode(version, buffer));
-        out.reads.push((id, Reading::Stream));
+        let mut packet = std::mem::take(&mut self.scratch.packet);
+        packet.clear();
+        connack.encode(connect.version, &mut packet);
+        let fits = packet.len() <= connect.packet_bytes_max.unwrap_or(u32::MAX) as usize;
+        if fits {
+            self.local.send(id, &packet, out);
+            out.reads.push((id, Reading::Stream));
+        }
+        self.scratch.packet = packet;
+        fits
     }
 
     /// Sends again what the session still owes, then what has waited.
@@ -376,7 +390,9 @@ impl Shard {
             packet.clear();
             Connack::refused(reject.reason).encode(version, &mut packet);
         }
-        self.local.send(id, &packet, out);
+        if packet.len() <= limit {
+            self.local.send(id, &packet, out);
+        }
         self.close(now, id, Some(reject), Closing::Finish, out);
     }
 

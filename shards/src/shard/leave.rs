@@ -181,7 +181,7 @@ impl Shard {
     }
 
     /// Parts a connection from its session, which stays, waits for its expiry, or ends.
-    fn detach(&mut self, now: Now, id: ConnId, ending: Ending, out: &mut Outbox) {
+    pub(super) fn detach(&mut self, now: Now, id: ConnId, ending: Ending, out: &mut Outbox) {
         let Some(conn) = self.local.conns.get_mut(id) else { return };
         let Some(session_id) = conn.session() else { return };
         // Whoever looks at the connection from here on finds one that is about to be closed.
