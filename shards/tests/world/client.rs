@@ -53,7 +53,7 @@ pub(crate) struct Message {
 
 impl Message {
     pub(crate) fn text(&self) -> &str {
-        std::str::from_utf8(&self.payload).unwrap()
+        std::str::from_utf8(&self.payload).expect("tests publish text")
     }
 }
 
@@ -158,18 +158,18 @@ impl Client {
         let mut all = std::mem::take(&mut self.cut);
         all.extend_from_slice(bytes);
         let mut at = 0;
-        loop {
-            match codec::frame(&all[at..], u32::MAX).expect("the broker's packets have a length") {
-                Framed::Whole(frame) => {
-                    let largest = self.packet_bytes_max as usize;
-                    assert!(frame.len <= largest, "{}: a packet larger than asked for", self.name);
-                    let packet = codec::decode(&frame, self.version)
-                        .unwrap_or_else(|reject| panic!("{}: {reject}: {frame:?}", self.name));
-                    self.on_packet(packet, reply);
-                    at += frame.len;
-                }
-                Framed::Cut { .. } => break,
-            }
+        let whole = |bytes| match codec::frame(bytes, u32::MAX) {
+            Ok(Framed::Whole(frame)) => Some(frame),
+            Ok(Framed::Cut { .. }) => None,
+            Err(reject) => panic!("the broker's packets have a length: {reject}"),
+        };
+        while let Some(frame) = whole(&all[at..]) {
+            let largest = self.packet_bytes_max as usize;
+            assert!(frame.len <= largest, "{}: a packet larger than asked for", self.name);
+            let packet = codec::decode(&frame, self.version)
+                .unwrap_or_else(|reject| panic!("{}: {reject}: {frame:?}", self.name));
+            self.on_packet(packet, reply);
+            at += frame.len;
         }
         self.cut = all.split_off(at);
     }

@@ -203,7 +203,7 @@ impl World {
             qos: post.qos,
             retain: post.retain,
             packet_id,
-            properties: MessageProperties::parse(&raw).unwrap(),
+            properties: MessageProperties::parse(&raw).expect("tests know them"),
             ..Publish::new(post.topic, post.payload)
         };
         self.write(client, |out| publish.encode(version, out));

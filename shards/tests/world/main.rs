@@ -4,6 +4,7 @@
 mod client;
 mod delivery;
 mod drive;
+mod edges;
 mod flow;
 mod oracle;
 mod pressure;

@@ -145,7 +145,7 @@ impl Oracle {
 
     /// A message came.
     pub(crate) fn receive(&mut self, client: usize, message: &Message) {
-        let number: usize = message.text().parse().unwrap();
+        let number: usize = message.text().parse().expect("payloads are numbers");
         let published = &self.published[number];
         assert_eq!(message.topic, published.topic);
         assert!(message.qos <= published.qos);
@@ -208,5 +208,5 @@ impl Oracle {
 }
 
 fn matches(filter: &str, topic: &str) -> bool {
-    TopicFilter::parse(filter, 128).unwrap().matches(topic)
+    TopicFilter::parse(filter, 128).expect("a valid filter").matches(topic)
 }
