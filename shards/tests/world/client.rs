@@ -84,6 +84,8 @@ pub(crate) struct Client {
     /// Not yet looked at by the test.
     pub(crate) got: VecDeque<Got>,
     pub(crate) answers: Answers,
+    /// It looks at nothing that comes.
+    pub(crate) is_deaf: bool,
     /// The broker has ended the connection.
     pub(crate) is_ended: bool,
     /// What CONNECT announced.
@@ -111,6 +113,7 @@ impl Client {
             wire,
             got: VecDeque::new(),
             answers: Answers::All,
+            is_deaf: false,
             is_ended: false,
             receive_maximum: u16::MAX,
             packet_bytes_max: u32::MAX,
@@ -155,6 +158,9 @@ impl Client {
 
     /// Takes bytes from the broker; what it answers goes to `reply`.
     pub(crate) fn receive(&mut self, bytes: &[u8], reply: &mut Vec<u8>) {
+        if self.is_deaf {
+            return;
+        }
         let mut all = std::mem::take(&mut self.cut);
         all.extend_from_slice(bytes);
         let mut at = 0;

@@ -381,6 +381,12 @@ impl World {
             self.cut(client);
         }
         self.advance(seconds(60));
+        self.expect_empty();
+    }
+
+    /// Nothing is left of anybody.
+    #[track_caller]
+    pub(crate) fn expect_empty(&self) {
         let gauges = self.snapshot().gauges;
         assert_eq!(gauges.connections, 0, "connections are left");
         assert_eq!(gauges.clients_connected, 0, "clients are left");

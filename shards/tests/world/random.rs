@@ -36,7 +36,7 @@ fn the_same_seed_is_the_same_world() {
 }
 
 /// Says which seed failed.
-struct Seed(u64);
+pub(crate) struct Seed(pub(crate) u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {
