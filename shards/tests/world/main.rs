@@ -6,6 +6,7 @@ mod delivery;
 mod drive;
 mod edges;
 mod flow;
+mod flux;
 mod garbage;
 mod oracle;
 mod pressure;
