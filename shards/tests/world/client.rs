@@ -53,7 +53,7 @@ pub(crate) struct Message {
 
 impl Message {
     pub(crate) fn text(&self) -> &str {
-        std::str::from_utf8(&self.payload).unwrap()
+        std::str::from_utf8(&self.payload).expect("tests publish text")
     }
 }
 
@@ -84,6 +84,8 @@ pub(crate) struct Client {
     /// Not yet looked at by the test.
     pub(crate) got: VecDeque<Got>,
     pub(crate) answers: Answers,
+    /// It looks at nothing that comes.
+    pub(crate) is_deaf: bool,
     /// The broker has ended the connection.
     pub(crate) is_ended: bool,
     /// What CONNECT announced.
@@ -111,6 +113,7 @@ impl Client {
             wire,
             got: VecDeque::new(),
             answers: Answers::All,
+            is_deaf: false,
             is_ended: false,
             receive_maximum: u16::MAX,
             packet_bytes_max: u32::MAX,
@@ -155,21 +158,24 @@ impl Client {
 
     /// Takes bytes from the broker; what it answers goes to `reply`.
     pub(crate) fn receive(&mut self, bytes: &[u8], reply: &mut Vec<u8>) {
+        if self.is_deaf {
+            return;
+        }
         let mut all = std::mem::take(&mut self.cut);
         all.extend_from_slice(bytes);
         let mut at = 0;
-        loop {
-            match codec::frame(&all[at..], u32::MAX).expect("the broker's packets have a length") {
-                Framed::Whole(frame) => {
-                    let largest = self.packet_bytes_max as usize;
-                    assert!(frame.len <= largest, "{}: a packet larger than asked for", self.name);
-                    let packet = codec::decode(&frame, self.version)
-                        .unwrap_or_else(|reject| panic!("{}: {reject}: {frame:?}", self.name));
-                    self.on_packet(packet, reply);
-                    at += frame.len;
-                }
-                Framed::Cut { .. } => break,
-            }
+        let whole = |bytes| match codec::frame(bytes, u32::MAX) {
+            Ok(Framed::Whole(frame)) => Some(frame),
+            Ok(Framed::Cut { .. }) => None,
+            Err(reject) => panic!("the broker's packets have a length: {reject}"),
+        };
+        while let Some(frame) = whole(&all[at..]) {
+            let largest = self.packet_bytes_max as usize;
+            assert!(frame.len <= largest, "{}: a packet larger than asked for", self.name);
+            let packet = codec::decode(&frame, self.version)
+                .unwrap_or_else(|reject| panic!("{}: {reject}: {frame:?}", self.name));
+            self.on_packet(packet, reply);
+            at += frame.len;
         }
         self.cut = all.split_off(at);
     }

@@ -166,12 +166,13 @@ impl World {
         client: usize,
         id: Option<u32>,
         filters: &[(&str, SubscribeOptions)],
-    ) {
+    ) -> u16 {
         let version = self.clients[client].version;
         let packet_id = self.clients[client].take_id();
         let mut subscribe = Subscribe::new(packet_id, filters);
         subscribe.subscription_id = id.and_then(SubscriptionId::new);
         self.write(client, |out| subscribe.encode(version, out));
+        packet_id.value()
     }
 
     #[track_caller]
@@ -202,7 +203,7 @@ impl World {
             qos: post.qos,
             retain: post.retain,
             packet_id,
-            properties: MessageProperties::parse(&raw).unwrap(),
+            properties: MessageProperties::parse(&raw).expect("tests know them"),
             ..Publish::new(post.topic, post.payload)
         };
         self.write(client, |out| publish.encode(version, out));
@@ -380,6 +381,12 @@ impl World {
             self.cut(client);
         }
         self.advance(seconds(60));
+        self.expect_empty();
+    }
+
+    /// Nothing is left of anybody.
+    #[track_caller]
+    pub(crate) fn expect_empty(&self) {
         let gauges = self.snapshot().gauges;
         assert_eq!(gauges.connections, 0, "connections are left");
         assert_eq!(gauges.clients_connected, 0, "clients are left");

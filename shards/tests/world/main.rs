@@ -4,7 +4,10 @@
 mod client;
 mod delivery;
 mod drive;
+mod edges;
 mod flow;
+mod flux;
+mod garbage;
 mod oracle;
 mod pressure;
 mod protocol;

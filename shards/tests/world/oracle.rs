@@ -118,6 +118,17 @@ impl Oracle {
         self.sessions[client].ever.insert(filter);
     }
 
+    /// A SUBSCRIBE is on its way: it may hold already or not yet.
+    pub(crate) fn ask(&mut self, client: usize, filter: &'static str) {
+        self.unsubscribe(client, filter);
+        self.sessions[client].ever.insert(filter);
+    }
+
+    /// Its SUBACK has come: from here on every message that matches is owed.
+    pub(crate) fn granted(&mut self, client: usize, filter: &'static str, granted: QoS) {
+        self.sessions[client].filters.insert(filter, granted);
+    }
+
     pub(crate) fn unsubscribe(&mut self, client: usize, filter: &'static str) {
         self.unsettle(client);
         self.sessions[client].filters.remove(filter);
@@ -134,7 +145,7 @@ impl Oracle {
 
     /// A message came.
     pub(crate) fn receive(&mut self, client: usize, message: &Message) {
-        let number: usize = message.text().parse().unwrap();
+        let number: usize = message.text().parse().expect("payloads are numbers");
         let published = &self.published[number];
         assert_eq!(message.topic, published.topic);
         assert!(message.qos <= published.qos);
@@ -197,5 +208,5 @@ impl Oracle {
 }
 
 fn matches(filter: &str, topic: &str) -> bool {
-    TopicFilter::parse(filter, 128).unwrap().matches(topic)
+    TopicFilter::parse(filter, 128).expect("a valid filter").matches(topic)
 }

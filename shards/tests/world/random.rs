@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shards::codec::{AckKind, Connect, Publish, SubscribeOptions};
+use shards::codec::{AckKind, Connect, Publish, SubscribeOptions, Unsubscribe};
+use shards::counters::Snapshot;
 use shards::ids::{PacketId, QoS, Version};
 use shards::limits::{OverflowPolicy, Settings, ShareStrategy};
 use shards::reject::ReasonCode;
@@ -27,8 +28,15 @@ fn every_seed_keeps_the_promises() {
     }
 }
 
+#[test]
+fn the_same_seed_is_the_same_world() {
+    for seed in 0..8 {
+        assert_eq!(Play::new(seed).run(), Play::new(seed).run(), "seed {seed}");
+    }
+}
+
 /// Says which seed failed.
-struct Seed(u64);
+pub(crate) struct Seed(pub(crate) u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {
@@ -46,6 +54,8 @@ struct Role {
     is_in: bool,
     /// Which of its messages each packet identifier stands for.
     messages: BTreeMap<u16, usize>,
+    /// SUBSCRIBEs whose SUBACK has not come on the current connection.
+    asked: BTreeMap<u16, (&'static str, QoS)>,
 }
 
 struct Play {
@@ -80,9 +90,10 @@ impl Play {
             .iter()
             .map(|_| Role {
                 version: VERSIONS[usize::try_from(rng.next_u64() % 3).expect("small")],
-                expiry_s: if rng.next_u64() % 3 == 0 { 30 } else { 100_000 },
+                expiry_s: if rng.next_u64().is_multiple_of(3) { 30 } else { 100_000 },
                 is_in: false,
                 messages: BTreeMap::new(),
+                asked: BTreeMap::new(),
             })
             .collect();
         for (name, role) in NAMES.iter().zip(&roles) {
@@ -96,7 +107,8 @@ impl Play {
         usize::try_from(self.rng.next_u64() % end as u64).expect("less than a usize")
     }
 
-    fn run(&mut self) {
+    /// Plays to the end. What it answers tells one course of events from another.
+    fn run(&mut self) -> (u64, Snapshot) {
         for client in 0..NAMES.len() {
             self.connect(client, false);
         }
@@ -121,6 +133,7 @@ impl Play {
         }
         self.rest();
         self.world.end();
+        (self.world.step_count, self.world.snapshot())
     }
 
     /// One thing in the middle of everything.
@@ -137,6 +150,8 @@ impl Play {
                 let wire = self.world.clients[client].wire;
                 self.world.wires[wire].is_stalled = false;
             }
+            6 if self.is_in(client) => self.ask(client),
+            7 if self.is_in(client) => self.drop_filter(client),
             _ => self.publish(client),
         }
     }
@@ -160,6 +175,29 @@ impl Play {
         }
     }
 
+    /// A SUBSCRIBE in the middle of everything. The shared one is left to quiet moments: who got what
+    /// could not be told otherwise.
+    fn ask(&mut self, client: usize) {
+        let filter = FILTERS[self.below(FILTERS.len() - 1)];
+        let qos = QOS[self.below(3)];
+        self.oracle.ask(client, filter);
+        let options = SubscribeOptions::new(qos);
+        let id = self.world.say_subscribe(client, None, &[(filter, options)]);
+        let asked = &mut self.roles[client].asked;
+        asked.retain(|_, (other, _)| *other != filter);
+        asked.insert(id, (filter, qos));
+    }
+
+    /// An UNSUBSCRIBE in the middle of everything.
+    fn drop_filter(&mut self, client: usize) {
+        let filter = FILTERS[self.below(FILTERS.len() - 1)];
+        self.oracle.unsubscribe(client, filter);
+        self.roles[client].asked.retain(|_, (other, _)| *other != filter);
+        let version = self.roles[client].version;
+        let id = self.world.clients[client].take_id();
+        self.world.write(client, |out| Unsubscribe::new(id, &[filter]).encode(version, out));
+    }
+
     /// The client's side ends; with a reset, what it wrote last is lost.
     fn cut(&mut self, client: usize, is_reset: bool) {
         let wire = &mut self.world.wires[self.world.clients[client].wire];
@@ -169,6 +207,7 @@ impl Play {
             wire.upward.clear();
         }
         self.roles[client].is_in = false;
+        self.roles[client].asked.clear();
     }
 
     /// A new connection for the session, with or without an end to it.
@@ -179,6 +218,7 @@ impl Play {
         }
         let role = &mut self.roles[client];
         role.is_in = false;
+        role.asked.clear();
         let connect = Connect {
             clean_start: is_clean,
             receive_maximum: role.version.is_v5().then_some(3),
@@ -226,7 +266,13 @@ impl Play {
                 // The model reads what an older connection had for it no more.
                 assert_eq!(reason, ReasonCode::SessionTakenOver);
             }
-            Got::Suback(..) | Got::Unsuback(..) | Got::Pingresp => {}
+            Got::Suback(id, codes) => {
+                if let Some((filter, qos)) = self.roles[client].asked.remove(&id) {
+                    assert_eq!(codes, [qos.bits()]);
+                    self.oracle.granted(client, filter, qos);
+                }
+            }
+            Got::Unsuback(..) | Got::Pingresp => {}
         }
     }
 
@@ -277,6 +323,7 @@ impl Play {
         for &client in &online {
             let sent = &self.world.clients[client].sent;
             assert!(sent.is_empty(), "client {client} waits for {sent:?}");
+            assert!(self.roles[client].asked.is_empty(), "client {client} waits for a SUBACK");
         }
         self.oracle.check(&online);
     }

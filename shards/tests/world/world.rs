@@ -69,7 +69,8 @@ pub(crate) struct World {
     pub(crate) is_store_held: bool,
     pub(crate) store_outcome: StoreOutcome,
     steps: Vec<Step>,
-    step_count: u64,
+    /// Steps so far.
+    pub(crate) step_count: u64,
     next_shard: usize,
 }
 
