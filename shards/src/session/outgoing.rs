@@ -70,6 +70,8 @@ struct Inflight {
     stage: Option<Stage>,
     /// Its PUBLISH is still to be repeated on this connection.
     is_unsent: bool,
+    /// When its PUBREC came, counted in PUBRECs: PUBRELs are repeated in that order [MQTT-4.6.0-4].
+    release: u32,
 }
 
 /// Outgoing exchanges and the queue of one session.
@@ -87,6 +89,8 @@ pub struct Outgoing {
     resend: VecDeque<PacketId>,
     /// Those of `resend` that have not.
     unsent: usize,
+    /// PUBRECs that have come so far.
+    releases: u32,
     queue: VecDeque<Delivery>,
     queue_bytes: usize,
     /// Queued deliveries of QoS 0.
@@ -148,6 +152,7 @@ impl Outgoing {
             delivery: Some(delivery),
             stage: Some(Stage::Published),
             is_unsent: false,
+            release: 0,
         });
         Ok(id)
     }
@@ -183,6 +188,10 @@ impl Outgoing {
         let at = self.find(id)?;
         let entry = &mut self.inflight[at];
         entry.stage?;
+        if entry.stage != Some(Stage::Released) {
+            self.releases = self.releases.wrapping_add(1);
+            entry.release = self.releases;
+        }
         entry.stage = Some(Stage::Released);
         self.unsent -= usize::from(std::mem::take(&mut entry.is_unsent));
         entry.delivery.take()
@@ -197,12 +206,16 @@ impl Outgoing {
             entry.is_unsent = entry.stage == Some(Stage::Published);
             match entry.stage {
                 Some(Stage::Published) => self.resend.push_back(entry.id),
-                Some(Stage::Released) => pubrels.push(entry.id),
+                // How long ago, so that a count that wraps keeps the order.
+                Some(Stage::Released) => {
+                    pubrels.push((self.releases.wrapping_sub(entry.release), entry.id));
+                }
                 None => {}
             }
         }
         self.unsent = self.resend.len();
-        pubrels
+        pubrels.sort_unstable_by(|one, other| other.cmp(one));
+        pubrels.into_iter().map(|(_, id)| id).collect()
     }
 
     /// The next PUBLISH to repeat, if the window has room for it.
@@ -435,6 +448,28 @@ mod tests {
         assert!(outgoing.dequeue(&messages).is_some() && outgoing.has_queued_qos0());
         assert!(outgoing.dequeue(&messages).is_some() && outgoing.has_queued_qos0());
         assert!(outgoing.dequeue(&messages).is_some() && !outgoing.has_queued_qos0());
+    }
+
+    #[test]
+    fn mqtt_311_4_6_0_4_pubrels_are_repeated_in_the_order_of_the_pubrecs() {
+        let mut messages = Messages::default();
+        let mut outgoing = Outgoing { releases: u32::MAX - 1, ..Outgoing::default() };
+        let ids: Vec<_> = (0..4)
+            .map(|_| {
+                let delivery = message(&mut messages, QoS::ExactlyOnce);
+                outgoing.begin(delivery).expect("free")
+            })
+            .collect();
+        for at in [2, 0, 3] {
+            let delivery = outgoing.release(ids[at]).expect("published");
+            messages.release(delivery.message);
+            assert!(outgoing.release(ids[at]).is_none(), "a repeated PUBREC changes nothing");
+        }
+        assert_eq!(outgoing.resume(), [ids[2], ids[0], ids[3]]);
+        assert_eq!(outgoing.next_resend(10), Some(ids[1]));
+        for (delivery, _) in outgoing.take_all().collect::<Vec<_>>() {
+            messages.release(delivery.message);
+        }
     }
 
     #[test]

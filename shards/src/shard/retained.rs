@@ -41,7 +41,8 @@ pub(super) struct DeferredAsk {
 }
 
 impl Shard {
-    /// Keeps or clears the retained message of a topic that this shard owns. False if there is no room.
+    /// Keeps or clears the retained message of a topic that this shard owns. False if there is no room;
+    /// what was kept before goes all the same.
     pub(super) fn keep_retained(&mut self, now: Now, message: &Message<'_>) -> bool {
         let payload = message.payload.bytes();
         let counters = &mut self.local.counters;
@@ -61,6 +62,8 @@ impl Shard {
         };
         if self.index.retained.set(message.topic, kept).is_err() {
             counters.retained_refused += 1;
+            // Better none than one that is known to be old [MQTT-3.3.1-5].
+            self.index.retained.clear(message.topic);
             return false;
         }
         counters.retained_set += 1;
