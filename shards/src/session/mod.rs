@@ -44,8 +44,10 @@ pub struct Will {
 /// message that it followed.
 #[derive(Debug, Default)]
 pub struct RetainedStream {
-    /// Filters still to be served.
-    pub waiting: VecDeque<NodeId>,
+    /// How many SUBSCRIBEs have added filters.
+    pub round: u32,
+    /// Filters still to be served, each with the round that it came in.
+    pub waiting: VecDeque<(NodeId, u32)>,
     /// The filter at work.
     pub current: Option<RetainedWalk>,
     /// Deliveries of the slice at hand.
@@ -53,22 +55,27 @@ pub struct RetainedStream {
     /// By shard, how many records it had posted to each other one when it began to route to the new
     /// subscription: owners of retained messages answer once they have seen as many.
     pub barrier: Vec<Box<[u64]>>,
-    /// Hashes of topics whose retained message a live one has already replaced; sorted.
-    pub overtaken: Vec<u64>,
+    /// Hashes of topics whose retained message a live one has already replaced, sorted, each with the
+    /// round in which that happened last.
+    pub overtaken: Vec<(u64, u32)>,
 }
 
 impl RetainedStream {
     /// A live message is newer than the topic's retained one: that one need not come any more.
     pub fn overtake(&mut self, topic: &str) {
         let hash = topic_hash(topic.as_bytes());
-        if let Err(at) = self.overtaken.binary_search(&hash) {
-            self.overtaken.insert(at, hash);
+        match self.overtaken.binary_search_by_key(&hash, |&(hash, _)| hash) {
+            Ok(at) => self.overtaken[at].1 = self.round,
+            Err(at) => self.overtaken.insert(at, (hash, self.round)),
         }
     }
 
+    /// Whether that happened since `round`: a filter that came later is still owed the retained message.
     #[must_use]
-    pub fn is_overtaken(&self, topic: &str) -> bool {
-        self.overtaken.binary_search(&topic_hash(topic.as_bytes())).is_ok()
+    pub fn is_overtaken(&self, topic: &str, round: u32) -> bool {
+        let hash = topic_hash(topic.as_bytes());
+        let found = self.overtaken.binary_search_by_key(&hash, |&(hash, _)| hash);
+        found.is_ok_and(|at| self.overtaken[at].1 >= round)
     }
 }
 
@@ -76,6 +83,8 @@ impl RetainedStream {
 #[derive(Debug)]
 pub struct RetainedWalk {
     pub node: NodeId,
+    /// The round of its SUBSCRIBE.
+    pub round: u32,
     /// The shard being asked.
     pub shard: u8,
     /// The one after which to stop (a filter without wildcards has one owner).

@@ -90,9 +90,12 @@ impl Shard {
             return;
         }
         let stream = session.stream.get_or_insert_default();
+        stream.round = stream.round.saturating_add(1);
+        let round = stream.round;
         for node in nodes {
-            if !stream.waiting.contains(&node) {
-                stream.waiting.push_back(node);
+            match stream.waiting.iter_mut().find(|(other, _)| *other == node) {
+                Some(waiting) => waiting.1 = round,
+                None => stream.waiting.push_back((node, round)),
             }
         }
     }
@@ -101,7 +104,7 @@ impl Shard {
     pub(super) fn forget_retained(&mut self, session: SessionId, node: NodeId) {
         let stream = self.local.sessions.get_mut(session).and_then(|s| s.stream.as_mut());
         let Some(stream) = stream else { return };
-        stream.waiting.retain(|&other| other != node);
+        stream.waiting.retain(|&(other, _)| other != node);
         if let Some(walk) = stream.current.take_if(|walk| walk.node == node)
             && let Some(question) = walk.asked
         {
@@ -138,11 +141,11 @@ impl Shard {
         let Some(session) = self.local.sessions.get_mut(session_id) else { return false };
         let Some(stream) = session.stream.as_mut() else { return true };
         if stream.current.is_none() {
-            let Some(node) = stream.waiting.pop_front() else {
+            let Some((node, round)) = stream.waiting.pop_front() else {
                 session.stream = None;
                 return true;
             };
-            let walk = begin_walk(&self.index.trie, self.shards, node);
+            let walk = begin_walk(&self.index.trie, self.shards, node, round);
             stream.current = walk;
             return true;
         }
@@ -314,7 +317,8 @@ impl Shard {
         let Some(session) = self.local.sessions.get_mut(id) else { return };
         let Some(stream) = session.stream.as_mut() else { return };
         let Some(subscriber) = self.index.trie.subscriber(node, id) else { return };
-        if stream.is_overtaken(message.topic) {
+        let round = stream.current.as_ref().map_or(0, |walk| walk.round);
+        if stream.is_overtaken(message.topic, round) {
             self.local.counters.retained_overtaken += 1;
             return;
         }
@@ -332,7 +336,7 @@ impl Shard {
 }
 
 /// Where the retained messages of a filter are: with one owner, or with any.
-fn begin_walk(trie: &Trie, shards: u8, node: NodeId) -> Option<RetainedWalk> {
+fn begin_walk(trie: &Trie, shards: u8, node: NodeId, round: u32) -> Option<RetainedWalk> {
     let mut filter = String::new();
     trie.filter_text(node, &mut filter);
     let parsed = TopicFilter::parse(&filter, u16::MAX).ok()?;
@@ -342,7 +346,7 @@ fn begin_walk(trie: &Trie, shards: u8, node: NodeId) -> Option<RetainedWalk> {
         let owner = owner_of(topic_hash(filter.as_bytes()), shards).0;
         (owner, owner)
     };
-    Some(RetainedWalk { node, shard, shard_last, cursor: None, asked: None })
+    Some(RetainedWalk { node, round, shard, shard_last, cursor: None, asked: None })
 }
 
 /// Visits one slice of the retained messages that match.
