@@ -108,8 +108,7 @@ fn a_paused_publisher_is_not_taken_for_silent() {
     let settings = Settings { receive_maximum: 1, is_durable: true, ..plain() };
     everywhere(&settings, |world| {
         world.is_store_held = true;
-        let (subscriber, _) =
-            world.connect_with(&crate::drive::keeping(Version::V5, "subscriber", 10_000));
+        let (subscriber, _) = world.connect_with(&keeping(Version::V5, "subscriber", 10_000));
         world.subscribe(subscriber, "a", QoS::AtLeastOnce);
         world.cut(subscriber);
         let connect = shards::codec::Connect {

@@ -1,4 +1,5 @@
-//! Anything, in any order: clients that come, go, are cut, come twice and publish, against the oracle.
+//! Anything, in any order: clients that come, go, are cut, come twice, subscribe and publish,
+//! against the oracle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -142,8 +143,8 @@ impl Play {
         match self.below(20) {
             0 if self.is_in(client) => self.cut(client, false),
             1 if self.is_in(client) => self.cut(client, true),
-            // Whether the older connection is still there or not. Without a session nobody could say
-            // which of several connections began it.
+            // Whether the older connection is still there or not. Without a session nobody could
+            // say which of several connections began it.
             2 | 3 if self.oracle.sessions[client].is_there => self.connect(client, false),
             4 if self.is_in(client) => self.world.stall(client),
             5 if self.is_in(client) => {
@@ -175,8 +176,8 @@ impl Play {
         }
     }
 
-    /// A SUBSCRIBE in the middle of everything. The shared one is left to quiet moments: who got what
-    /// could not be told otherwise.
+    /// A SUBSCRIBE in the middle of everything. The shared one is left to quiet moments: who got
+    /// what could not be told otherwise.
     fn ask(&mut self, client: usize) {
         let filter = FILTERS[self.below(FILTERS.len() - 1)];
         let qos = QOS[self.below(3)];

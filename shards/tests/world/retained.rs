@@ -104,8 +104,8 @@ fn a_retained_message_expires() {
     });
 }
 
-/// More topics than one slice holds, on every owner, for somebody who reads slowly, acknowledges one
-/// at a time, and gets live messages meanwhile.
+/// More topics than one slice holds, on every owner, for somebody who reads slowly, has a small
+/// window, and gets live messages meanwhile.
 #[test]
 fn wide_wildcards_come_in_slices_and_live_messages_behind_them() {
     let settings = Settings { out_bytes_max: 400, ..plain() };
