@@ -36,6 +36,33 @@ fn the_same_seed_is_the_same_world() {
     }
 }
 
+/// A shutdown in the middle of everything comes to an end, and nobody is left connected.
+#[test]
+fn every_seed_can_be_stopped_anywhere() {
+    for seed in 0..SEEDS / 4 {
+        let _place = Seed(seed);
+        let mut play = Play::new(seed);
+        for client in 0..NAMES.len() {
+            play.connect(client, false);
+        }
+        play.rest();
+        play.rearrange();
+        for _ in 0..play.below(30) {
+            play.act();
+            let count = play.below(12);
+            play.world.stir(count);
+            play.look();
+        }
+        play.world.stop();
+        // Who does not read is given up after the linger time.
+        play.world.advance(seconds(5));
+        assert!(play.world.is_stopped(), "a shard does not stop");
+        let gauges = play.world.snapshot().gauges;
+        assert_eq!((gauges.connections, gauges.clients_connected), (0, 0));
+        assert!(play.world.wires.iter().all(|wire| wire.is_closed), "a connection is forgotten");
+    }
+}
+
 /// Says which seed failed.
 pub(crate) struct Seed(pub(crate) u64);
 
