@@ -5,7 +5,7 @@ pub mod inbound;
 pub mod messages;
 pub mod outgoing;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hashbrown::HashTable;
 
@@ -44,8 +44,10 @@ pub struct Will {
 /// message that it followed.
 #[derive(Debug, Default)]
 pub struct RetainedStream {
-    /// Filters still to be served.
-    pub waiting: BTreeSet<NodeId>,
+    /// How many SUBSCRIBEs have added filters.
+    pub round: u32,
+    /// Filters still to be served, each with the round that it came in.
+    pub waiting: BTreeMap<NodeId, u32>,
     /// The filter at work.
     pub current: Option<RetainedWalk>,
     /// Deliveries of the slice at hand.
@@ -55,8 +57,9 @@ pub struct RetainedStream {
     pub barrier: Vec<Box<[u64]>>,
     /// It has had its share of this turn and goes on in the next one.
     pub has_yielded: bool,
-    /// Hashes of topics whose retained message a live one has already replaced.
-    overtaken: BTreeSet<u64>,
+    /// Hashes of topics whose retained message a live one has already replaced, each with the round in
+    /// which that happened last.
+    overtaken: BTreeMap<u64, u32>,
 }
 
 /// Topics remembered as overtaken, by session. A retained message beyond them comes although a newer
@@ -66,14 +69,17 @@ const OVERTAKEN_MAX: usize = 64 * 1024;
 impl RetainedStream {
     /// A live message is newer than the topic's retained one: that one need not come any more.
     pub fn overtake(&mut self, topic: &str) {
-        if self.overtaken.len() < OVERTAKEN_MAX {
-            self.overtaken.insert(topic_hash(topic.as_bytes()));
+        let hash = topic_hash(topic.as_bytes());
+        if self.overtaken.len() < OVERTAKEN_MAX || self.overtaken.contains_key(&hash) {
+            self.overtaken.insert(hash, self.round);
         }
     }
 
+    /// Whether that happened since `round`: a filter that came later is still owed the retained message.
     #[must_use]
-    pub fn is_overtaken(&self, topic: &str) -> bool {
-        self.overtaken.contains(&topic_hash(topic.as_bytes()))
+    pub fn is_overtaken(&self, topic: &str, round: u32) -> bool {
+        let last = self.overtaken.get(&topic_hash(topic.as_bytes()));
+        last.is_some_and(|&last| last >= round)
     }
 }
 
@@ -81,6 +87,8 @@ impl RetainedStream {
 #[derive(Debug)]
 pub struct RetainedWalk {
     pub node: NodeId,
+    /// The round of its SUBSCRIBE.
+    pub round: u32,
     /// The shard being asked.
     pub shard: u8,
     /// The one after which to stop (a filter without wildcards has one owner).

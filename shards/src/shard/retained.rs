@@ -95,7 +95,10 @@ impl Shard {
         if nodes.is_empty() {
             return;
         }
-        session.stream.get_or_insert_default().waiting.extend(nodes);
+        let stream = session.stream.get_or_insert_default();
+        stream.round = stream.round.saturating_add(1);
+        let round = stream.round;
+        stream.waiting.extend(nodes.into_iter().map(|node| (node, round)));
     }
 
     /// The subscription is gone: its retained messages need not come.
@@ -165,11 +168,11 @@ impl Shard {
             return false;
         }
         if stream.current.is_none() {
-            let Some(node) = stream.waiting.pop_first() else {
+            let Some((node, round)) = stream.waiting.pop_first() else {
                 session.stream = None;
                 return true;
             };
-            let walk = begin_walk(&self.index.trie, self.shards, node);
+            let walk = begin_walk(&self.index.trie, self.shards, node, round);
             stream.current = walk;
             return true;
         }
@@ -342,7 +345,8 @@ impl Shard {
         let Some(session) = self.local.sessions.get_mut(id) else { return };
         let Some(stream) = session.stream.as_mut() else { return };
         let Some(subscriber) = self.index.trie.subscriber(node, id) else { return };
-        if stream.is_overtaken(message.topic) {
+        let round = stream.current.as_ref().map_or(0, |walk| walk.round);
+        if stream.is_overtaken(message.topic, round) {
             self.local.counters.retained_overtaken += 1;
             return;
         }
@@ -360,7 +364,7 @@ impl Shard {
 }
 
 /// Where the retained messages of a filter are: with one owner, or with any.
-fn begin_walk(trie: &Trie, shards: u8, node: NodeId) -> Option<RetainedWalk> {
+fn begin_walk(trie: &Trie, shards: u8, node: NodeId, round: u32) -> Option<RetainedWalk> {
     let mut filter = String::new();
     trie.filter_text(node, &mut filter);
     let parsed = TopicFilter::parse(&filter, u16::MAX).ok()?;
@@ -370,7 +374,7 @@ fn begin_walk(trie: &Trie, shards: u8, node: NodeId) -> Option<RetainedWalk> {
         let owner = owner_of(topic_hash(filter.as_bytes()), shards).0;
         (owner, owner)
     };
-    Some(RetainedWalk { node, shard, shard_last, cursor: None, asked: None })
+    Some(RetainedWalk { node, round, shard, shard_last, cursor: None, asked: None })
 }
 
 /// Visits one slice of the retained messages that match.

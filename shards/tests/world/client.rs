@@ -200,7 +200,7 @@ impl Client {
                 self.keep_ack(AckKind::Pubcomp, &ack);
             }
             Packet::Connack(connack) => {
-                // MQTT 3.1 does not say; there the client has forgotten what its CONNECT did not keep.
+                // MQTT 3.1 does not say; there a CONNECT that keeps nothing has forgotten.
                 if !connack.session_present && self.version != Version::V31 {
                     self.forget();
                 }

@@ -90,7 +90,7 @@ fn an_answer_larger_than_the_client_takes_ends_the_connection() {
 }
 
 /// Publishers set retained values while a slow subscriber arrives. Per topic live values rise, a
-/// retained copy never comes behind a live one that is newer, and the last that comes is the newest.
+/// retained copy never comes behind a live one that is newer, and the last to come is the newest.
 /// A retained copy may be ahead of live messages that are still on their way from another shard.
 #[test]
 fn a_subscriber_that_arrives_in_the_middle_ends_with_the_newest_values() {

@@ -403,8 +403,8 @@ fn what_is_larger_than_the_broker_takes_ends_the_connection() {
     });
 }
 
-/// Behind a retained stream QoS 0 waits in the queue; one that comes when the stream is over but the
-/// window is full must not pass it.
+/// Behind a retained stream QoS 0 waits in the queue; one that comes when the stream is over but
+/// the window is full must not pass it.
 #[test]
 fn qos_0_messages_of_one_publisher_stay_in_order() {
     let settings = Settings { inflight_max: 1, ..plain() };

@@ -1,5 +1,5 @@
-//! Clients that send anything: packets in no order, with wrong contents, broken in the middle. Nothing
-//! may panic, nobody else may notice, nothing may be left behind.
+//! Clients that send anything: packets in no order, with wrong contents, broken in the middle.
+//! Nothing may panic, nobody else may notice, nothing may be left behind.
 
 use shards::codec::{
     Ack, AckKind, Auth, Connect, Disconnect, MessageProperties, Property, Publish, RetainHandling,

@@ -1,5 +1,5 @@
-//! What must, may and must not reach whom: a list of sessions and a list of messages, looked at one by
-//! one. Slow and obvious.
+//! What must, may and must not reach whom: a list of sessions and a list of messages, looked at one
+//! by one. Slow and obvious.
 //!
 //! A message is *owed* to the sessions whose subscriptions matched when it was sent and have not
 //! changed since. That is certain once its publisher has the acknowledgement. What is not owed may

@@ -2,10 +2,10 @@
 
 use shards::codec::SubscribeOptions;
 use shards::ids::{QoS, Version};
-use shards::limits::Settings;
+use shards::limits::{OverflowPolicy, Settings};
 
 use crate::client::Got;
-use crate::drive::{Post, QOS, everywhere, plain};
+use crate::drive::{Post, QOS, everywhere, keeping, plain};
 use crate::world::World;
 
 const NAMES: [&str; 8] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7"];
@@ -53,13 +53,62 @@ fn nothing_is_lost_when_everybody_floods_everybody() {
     });
 }
 
+/// Every reason to pause at once: full rings, owed acknowledgements, clients whose output is full.
+#[test]
+fn all_reasons_to_pause_together_lose_nothing() {
+    for is_durable in [false, true] {
+        let settings = Settings {
+            overflow: OverflowPolicy::Refuse,
+            is_durable,
+            receive_maximum: 2,
+            inflight_max: 2,
+            out_bytes_max: 40,
+            ..tiny()
+        };
+        everywhere(&settings, |world| {
+            let clients = NAMES.map(|name| {
+                let connect = keeping(Version::V311, name, 0);
+                let (client, _) = world.connect_with(&connect);
+                world.subscribe(client, "#", QoS::ExactlyOnce);
+                client
+            });
+            for n in 0..15 {
+                for (at, &client) in clients.iter().enumerate() {
+                    let qos = QOS[1 + (at + n) % 2];
+                    world.say(client, &Post::new(NAMES[at], &format!("{n:03}"), qos));
+                }
+                if n % 5 == 0 {
+                    world.stall(clients[n % 8]);
+                }
+                world.stir(20);
+            }
+            world.settle();
+            for &client in &clients {
+                world.unstall(client);
+            }
+            let want: Vec<_> = (0..15).map(|n| format!("{n:03}")).collect();
+            for &client in &clients {
+                let messages = world.take_messages(client);
+                for name in NAMES {
+                    let of_one = messages.iter().filter(|m| m.topic == name);
+                    let texts: Vec<_> = of_one.map(|message| message.text()).collect();
+                    assert_eq!(texts, want, "what {name} published");
+                }
+                assert!(world.clients[client].sent.is_empty(), "an acknowledgement is owed");
+            }
+            let counters = world.snapshot().counters;
+            assert!(counters.paused_acks_pending > 0 || world.shard_count() == 1 && !is_durable);
+            assert!(counters.paused_output_full > 0);
+        });
+    }
+}
+
 #[test]
 fn a_paused_publisher_is_not_taken_for_silent() {
     let settings = Settings { receive_maximum: 1, is_durable: true, ..plain() };
     everywhere(&settings, |world| {
         world.is_store_held = true;
-        let (subscriber, _) =
-            world.connect_with(&crate::drive::keeping(Version::V5, "subscriber", 10_000));
+        let (subscriber, _) = world.connect_with(&keeping(Version::V5, "subscriber", 10_000));
         world.subscribe(subscriber, "a", QoS::AtLeastOnce);
         world.cut(subscriber);
         let connect = shards::codec::Connect {

@@ -1,4 +1,5 @@
-//! Anything, in any order: clients that come, go, are cut, come twice and publish, against the oracle.
+//! Anything, in any order: clients that come, go, are cut, come twice, subscribe and publish,
+//! against the oracle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +33,33 @@ fn every_seed_keeps_the_promises() {
 fn the_same_seed_is_the_same_world() {
     for seed in 0..8 {
         assert_eq!(Play::new(seed).run(), Play::new(seed).run(), "seed {seed}");
+    }
+}
+
+/// A shutdown in the middle of everything comes to an end, and nobody is left connected.
+#[test]
+fn every_seed_can_be_stopped_anywhere() {
+    for seed in 0..SEEDS / 4 {
+        let _place = Seed(seed);
+        let mut play = Play::new(seed);
+        for client in 0..NAMES.len() {
+            play.connect(client, false);
+        }
+        play.rest();
+        play.rearrange();
+        for _ in 0..play.below(30) {
+            play.act();
+            let count = play.below(12);
+            play.world.stir(count);
+            play.look();
+        }
+        play.world.stop();
+        // Who does not read is given up after the linger time.
+        play.world.advance(seconds(5));
+        assert!(play.world.is_stopped(), "a shard does not stop");
+        let gauges = play.world.snapshot().gauges;
+        assert_eq!((gauges.connections, gauges.clients_connected), (0, 0));
+        assert!(play.world.wires.iter().all(|wire| wire.is_closed), "a connection is forgotten");
     }
 }
 
@@ -142,8 +170,8 @@ impl Play {
         match self.below(20) {
             0 if self.is_in(client) => self.cut(client, false),
             1 if self.is_in(client) => self.cut(client, true),
-            // Whether the older connection is still there or not. Without a session nobody could say
-            // which of several connections began it.
+            // Whether the older connection is still there or not. Without a session nobody could
+            // say which of several connections began it.
             2 | 3 if self.oracle.sessions[client].is_there => self.connect(client, false),
             4 if self.is_in(client) => self.world.stall(client),
             5 if self.is_in(client) => {
@@ -175,8 +203,8 @@ impl Play {
         }
     }
 
-    /// A SUBSCRIBE in the middle of everything. The shared one is left to quiet moments: who got what
-    /// could not be told otherwise.
+    /// A SUBSCRIBE in the middle of everything. The shared one is left to quiet moments: who got
+    /// what could not be told otherwise.
     fn ask(&mut self, client: usize) {
         let filter = FILTERS[self.below(FILTERS.len() - 1)];
         let qos = QOS[self.below(3)];

@@ -104,8 +104,8 @@ fn a_retained_message_expires() {
     });
 }
 
-/// More topics than one slice holds, on every owner, for somebody who reads slowly, acknowledges one
-/// at a time, and gets live messages meanwhile.
+/// More topics than one slice holds, on every owner, for somebody who reads slowly, has a small
+/// window, and gets live messages meanwhile.
 #[test]
 fn wide_wildcards_come_in_slices_and_live_messages_behind_them() {
     let settings = Settings { out_bytes_max: 400, ..plain() };
@@ -260,5 +260,36 @@ fn dollar_topics_are_out_of_reach_of_leading_wildcards() {
         world.expect_publish(subscriber, "$own/x", "v");
         let reason = world.post(publisher, &Post::new("$SYS/x", "v", QoS::AtLeastOnce));
         assert_eq!(reason, ReasonCode::NotAuthorized);
+    });
+}
+
+/// What a live message has overtaken for one subscription is still due to a newer one.
+#[test]
+fn a_newer_subscription_gets_what_an_older_one_was_told_live() {
+    let settings = Settings { out_bytes_max: 200, ..plain() };
+    everywhere(&settings, |world| {
+        let publisher = world.connect("publisher", Version::V5);
+        for n in 0..100 {
+            world.say(publisher, &Post::retained(&format!("a/{n}"), "old", QoS::AtLeastOnce));
+        }
+        world.settle();
+        let subscriber = world.connect("subscriber", Version::V5);
+        world.stall(subscriber);
+        let options = SubscribeOptions::new(QoS::AtLeastOnce);
+        world.say_subscribe(subscriber, Some(1), &[("a/#", options)]);
+        world.settle();
+        for n in 0..100 {
+            world.retain(publisher, &format!("a/{n}"), "new");
+        }
+        world.say_subscribe(subscriber, Some(2), &[("a/7", options), ("+/8", options)]);
+        world.unstall(subscriber);
+        let messages = world.take_messages(subscriber);
+        for topic in ["a/7", "a/8"] {
+            let is_it = |m: &&crate::client::Message| m.topic == topic && m.ids == [2];
+            let found: Vec<_> = messages.iter().filter(is_it).collect();
+            assert_eq!(found.len(), 1, "{topic}: {found:?}");
+            assert!(found[0].retain && found[0].text() == "new");
+        }
+        world.clients[subscriber].got.clear();
     });
 }

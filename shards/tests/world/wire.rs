@@ -1,4 +1,5 @@
-//! What lies between a model client and a shard: a byte stream each way, as the shell would hold it.
+//! What lies between a model client and a shard: a byte stream each way, as the shell
+//! would hold it.
 
 use shards::ids::ConnId;
 use shards::shard::{Output, Reading};
