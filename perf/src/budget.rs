@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::Outcome;
 use crate::benches::{self, Bench};
 use crate::callgrind::{self, Cost};
+use crate::host;
 
 /// A loop that the compiler lays out differently moves by a few percent, a planted regression by 20.
 const SLACK_PERCENT: f64 = 5.0;
@@ -46,6 +47,8 @@ pub(crate) fn run(part: Option<&str>, mode: Mode, plant: u8) -> Result<Outcome, 
     if mode == Mode::Check {
         complete(&budgets)?;
     }
+    // Part of every result, though only the compiler of all this changes a count.
+    println!("{}", host::describe());
     println!("{:<28} {:>14} {:>12}  per operation", "", "instructions", "allocations");
     let mut costs = Vec::new();
     let mut outcome = Outcome::Well;
