@@ -99,8 +99,8 @@ fn parse(text: &str, arch: &str) -> Result<BTreeMap<String, Cost>, String> {
             [] | ["#", ..] => {}
             ["arch", name] => counted_arch = Some(name),
             [name, instructions, allocations] => {
-                let instructions = instructions.parse().map_err(|_| wrong())?;
-                let allocations = allocations.parse().map_err(|_| wrong())?;
+                let instructions = number(instructions).ok_or_else(wrong)?;
+                let allocations = number(allocations).ok_or_else(wrong)?;
                 if budgets.insert(name.to_owned(), Cost { instructions, allocations }).is_some() {
                     return Err(format!("line {}: a second budget for {name}", index + 1));
                 }
@@ -112,6 +112,11 @@ fn parse(text: &str, arch: &str) -> Result<BTreeMap<String, Cost>, String> {
         Some(counted) if counted == arch => Ok(budgets),
         _ => Err(format!("the counts are for {}, this is {arch}", counted_arch.unwrap_or("?"))),
     }
+}
+
+/// A count; what is none, such as `NaN`, would be above no budget.
+fn number(word: &str) -> Option<f64> {
+    word.parse().ok().filter(|count: &f64| count.is_finite() && *count >= 0.0)
 }
 
 /// Each benchmark has a budget and each budget a benchmark.
@@ -224,6 +229,7 @@ mod tests {
         for (text, expected) in [
             ("arch here\na/b 1", "line 2"),
             ("arch here\na/b x 0", "line 2"),
+            ("arch here\na/b NaN 0", "line 2"),
             ("arch here\na 1 0\na 1 0", "second budget"),
             ("arch there\na 1 0", "for there"),
             ("a 1 0", "for ?"),
