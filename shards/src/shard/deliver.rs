@@ -245,10 +245,12 @@ impl Local {
         let how = How { qos: delivery.qos, retain: delivery.retain, ids: delivery.ids.as_slice() };
         if delivery.qos == QoS::AtMostOnce {
             match write_single(now, conn, &mut self.pool, &message, how, None, false) {
-                Ok(()) => self.counters.messages_sent += 1,
+                Ok(()) => {
+                    self.counters.messages_sent += 1;
+                    list(conn, out);
+                }
                 Err(TooLarge) => self.counters.dropped_too_large += 1,
             }
-            list(conn, out);
             return self.messages.release(delivery.message);
         }
         // The identifier is known only once the exchange has begun, and then the delivery is inside it.
