@@ -255,7 +255,12 @@ fn requests_without_reading_are_bounded() {
         let grown = broker.rss_bytes().saturating_sub(before);
         if !broker.deviates("is not held to muring's bounds") {
             eprintln!("{shards} shards: {grown} bytes more");
-            assert!(grown < 48 * 1024 * 1024, "{shards} shards: grew by {grown} bytes");
+            // A shard's receive buffers become resident as they are used. A client that does not read
+            // costs its output, and what had come in before its receive could be stopped, each at most
+            // twice as large as its limit while it grows.
+            let receive_buffers = shards as u64 * 256 * 16 * 1024;
+            let bound = receive_buffers + 4 * 8 * 1024 * 1024;
+            assert!(grown < bound, "{shards} shards: grew by {grown} bytes");
         }
         drop(greedy);
     }

@@ -138,6 +138,10 @@ fn wills(broker: &Broker) {
             Subscriber::start(broker, version, &will)
         };
         will("will/clean").end();
+        if version == "mqttv5" {
+            // There it says goodbye with 0x04, disconnect with will message.
+            assert_eq!(watcher.message(), "will/clean gone");
+        }
         publish(broker, version, &["-t", "will/fence", "-q", "1", "-m", "fence"]);
         assert_eq!(watcher.message(), "will/fence fence");
         // The unclean end is a take-over, as SIGKILL does not pass through `timeout`.
