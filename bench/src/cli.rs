@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Persistent(Run),
     /// 1.5 times what the broker can do, and a subscriber that does not read
     Overload(Run),
+    /// Several brokers, rounds interleaved, with medians, quartiles and ratios
+    Compare(Compare),
     /// A relay that moves the same bytes without any MQTT
     Floor(Floor),
 }
@@ -85,9 +87,9 @@ pub(crate) struct Place {
     #[arg(long)]
     pub(crate) no_pin: bool,
 
-    /// Program to start for the broker, in place of what is found
-    #[arg(long, value_name = "FILE")]
-    pub(crate) program: Option<PathBuf>,
+    /// Program to start for a broker, in place of what is found; may be given more than once
+    #[arg(long, value_name = "NAME=FILE")]
+    pub(crate) program: Vec<String>,
 }
 
 /// Readiness interface of the load generator.
@@ -203,6 +205,52 @@ pub(crate) struct Knobs {
     pub(crate) syscalls: bool,
 }
 
+/// Several brokers side by side.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Compare {
+    #[arg(long, value_enum)]
+    pub(crate) scenario: Scenario,
+
+    /// Brokers that are started for each round
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "LIST",
+        default_value = "muring,mosquitto,rumqttd,nats,floor-uring,floor-epoll"
+    )]
+    pub(crate) brokers: Vec<String>,
+
+    /// Another broker, one that runs: NAME=HOST:PORT[,pid=N]; may be given more than once
+    #[arg(long = "broker", value_name = "BROKER")]
+    pub(crate) running: Vec<String>,
+
+    /// Rounds; each runs every broker once
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+
+    /// Rounds at most, if some were dropped as too noisy [default: no more than --rounds]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds_max: Option<u32>,
+
+    /// A run in which others or steal took more of the machine than this many percent is dropped
+    #[arg(long, default_value_t = 10.0, value_name = "PERCENT")]
+    pub(crate) noise_max: f64,
+
+    #[command(flatten)]
+    pub(crate) place: Place,
+
+    #[command(flatten)]
+    pub(crate) knobs: Knobs,
+
+    /// Write everything here as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Write a report here that a browser shows without a network
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
 /// A relay floor.
 #[derive(Debug, Args)]
 pub(crate) struct Floor {
@@ -234,7 +282,7 @@ impl Command {
             Self::Wildcards(run) => (Scenario::Wildcards, run),
             Self::Persistent(run) => (Scenario::Persistent, run),
             Self::Overload(run) => (Scenario::Overload, run),
-            Self::Floor(_) => return None,
+            Self::Floor(_) | Self::Compare(_) => return None,
         })
     }
 }

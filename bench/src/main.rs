@@ -1,16 +1,21 @@
 //! The `bench` program: a load generator for MQTT brokers, and what to compare them with.
 
+mod brokers;
 mod cli;
+mod compare;
 mod error;
 mod load;
 mod measure;
 mod net;
+mod pin;
 mod plan;
 mod relay;
 mod report;
+mod runner;
 
 use std::process::ExitCode;
 
+use brokers::Choice;
 use clap::Parser as _;
 use cli::{Cli, Command, Floor, Io, Run};
 use error::Error;
@@ -33,6 +38,7 @@ fn execute(command: &Command) -> Result<(), Error> {
     match (command, command.run()) {
         (_, Some((scenario, run))) => single(scenario, run),
         (Command::Floor(floor), _) => relay(floor),
+        (Command::Compare(compare), _) => compare::run(compare),
         (_, None) => Ok(()),
     }
 }
@@ -48,17 +54,20 @@ fn relay(floor: &Floor) -> Result<(), Error> {
 }
 
 fn single(scenario: Scenario, run: &Run) -> Result<(), Error> {
-    let (name, address) = run.broker.split_once('=').unwrap();
-    let kind = if name.starts_with("floor") { plan::WireKind::Floor } else { plan::WireKind::Mqtt };
-    let (address, pid) =
-        address.split_once(",pid=").map_or((address, None), |(a, p)| (a, p.parse().ok()));
-    let plan = plan::plan(scenario, kind, &run.knobs)?;
-    let target = load::Target {
-        name: name.to_owned(),
-        address: address.parse().unwrap(),
-        process: pid.map(measure::process::Process::new),
-    };
-    let (result, outcome) = load::run(Epoll::new().unwrap(), plan, &target, !run.quiet);
-    print!("{}", report::table::run(&result));
+    let choice = Choice::parse(&run.broker)?;
+    runner::check(&choice, scenario, &run.place, &run.knobs)?;
+    let (result, outcome) = runner::run(&choice, scenario, &run.place, &run.knobs, !run.quiet)?;
+    let text = report::table::run(&result);
+    match &run.json {
+        Some(path) if path.as_os_str() == "-" => {
+            eprint!("{text}");
+            println!("{}", report::json::text(&report::json::Single::new(result)));
+        }
+        Some(path) => {
+            print!("{text}");
+            report::write(path, &report::json::text(&report::json::Single::new(result)))?;
+        }
+        None => print!("{text}"),
+    }
     outcome
 }

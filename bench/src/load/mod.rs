@@ -23,6 +23,7 @@ pub(crate) use socket::sources_for;
 use crate::error::Error;
 use crate::measure::machine::{Noise, Ticks};
 use crate::measure::process::Process;
+use crate::measure::syscalls::Tracer;
 use crate::net::Net;
 use crate::plan::{Course, Pace, Plan};
 use crate::report::{Measured, RunResult};
@@ -39,6 +40,7 @@ pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
     pub(crate) process: Option<Process>,
+    pub(crate) pid: Option<u32>,
 }
 
 /// Readings at one moment.
@@ -61,7 +63,7 @@ pub(crate) fn run(
     let mut result = RunResult::new(&plan, &target.name);
     let mut load =
         Load { net, engine: Engine::new(plan, target.address), target, progress, told_ns: 0 };
-    let mut outcome = load.check().and_then(|()| load.course(&mut result));
+    let mut outcome = load.course(&mut result);
     load.engine.count_missing();
     load.collect(&mut result);
     let faults = load.engine.faults;
@@ -70,6 +72,16 @@ pub(crate) fn run(
     }
     result.error = outcome.as_ref().err().map(ToString::to_string);
     (result, outcome)
+}
+
+/// Can this machine make the plan's connections?
+///
+/// # Errors
+/// Says what to raise. The limit of file descriptors is raised here as far as it may be.
+pub(crate) fn check(plan: &Plan) -> Result<(), Error> {
+    let sources = plan.clients.iter().map(|client| client.source.octets()[3]).max();
+    socket::check_descriptors(plan.clients.len())?;
+    socket::check_ports(plan.clients.len(), usize::from(sources.unwrap_or(1)))
 }
 
 struct Load<'a, N> {
@@ -81,14 +93,6 @@ struct Load<'a, N> {
 }
 
 impl<N: Net> Load<'_, N> {
-    fn check(&self) -> Result<(), Error> {
-        let clients = &self.engine.plan.clients;
-        let sources = clients.iter().map(|client| client.source).max();
-        let sources = sources.map_or(1, |last| usize::from(last.octets()[3]));
-        socket::check_descriptors(clients.len())?;
-        socket::check_ports(clients.len(), sources)
-    }
-
     fn course(&mut self, result: &mut RunResult) -> Result<(), Error> {
         self.memory(|measured, memory| measured.memory_before = memory.resident, result);
         let start = self.read();
@@ -114,11 +118,32 @@ impl<N: Net> Load<'_, N> {
         self.turns_until(from_ns)?;
         let to_ns = from_ns + measure_ns;
         self.engine.stats.measure(from_ns, to_ns);
+        if self.engine.plan.is_traced {
+            return self.traced(to_ns, result);
+        }
         let before = self.read();
         self.turns_until(to_ns)?;
         let after = self.read();
         result.measured.fill(&self.measured_between(before, after));
         self.memory(|measured, memory| measured.memory_peak = memory.peak, result);
+        self.drain()
+    }
+
+    /// Counts system calls up to `end_ns`, at least for half of the measured time: strace takes a
+    /// while to attach.
+    fn traced(&mut self, end_ns: u64, result: &mut RunResult) -> Result<(), Error> {
+        let Some(pid) = self.target.pid else {
+            return Err(Error::Usage(
+                "--syscalls: whose? Give the broker's process with ,pid=N".to_owned(),
+            ));
+        };
+        let tracer = Tracer::attach(pid)?;
+        let before = self.engine.stats.delivered_all;
+        let least_ns = self.engine.now_ns() + ns(self.engine.plan.times.measure) / 2;
+        self.turns_until(end_ns.max(least_ns))?;
+        let delivered = self.engine.stats.delivered_all - before;
+        let calls = tracer.finish()?;
+        result.measured.syscalls_per_delivery = (delivered > 0).then(|| share(calls, delivered));
         self.drain()
     }
 

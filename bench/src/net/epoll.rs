@@ -222,13 +222,6 @@ impl Net for Epoll {
         Ok(self.watch(key)?)
     }
 
-    fn resume(&mut self, key: Key) -> io::Result<()> {
-        if let Some(conn) = self.conns[key.index()].as_mut() {
-            conn.paused = false;
-        }
-        Ok(self.watch(key)?)
-    }
-
     fn turn(&mut self, wait: Option<Duration>, handler: &mut dyn Handler) -> io::Result<()> {
         self.flush(handler)?;
         let timeout = match wait {

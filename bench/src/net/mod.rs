@@ -36,10 +36,8 @@ pub(crate) trait Net {
     /// Takes a socket whose connect is on its way; [`Handler::opened`] says when it is through.
     fn add(&mut self, socket: OwnedFd) -> io::Result<Key>;
 
-    /// Reads nothing more of this connection until [`Self::resume`].
+    /// Reads nothing more of this connection.
     fn pause(&mut self, key: Key) -> io::Result<()>;
-
-    fn resume(&mut self, key: Key) -> io::Result<()>;
 
     /// Sends, waits at most so long (`None`: until something happens), reads.
     fn turn(&mut self, wait: Option<Duration>, handler: &mut dyn Handler) -> io::Result<()>;

@@ -350,11 +350,6 @@ impl Net for Uring {
         self.push(entry, Op::Forget)
     }
 
-    fn resume(&mut self, key: Key) -> io::Result<()> {
-        self.conns[key.index()].paused = false;
-        self.receive(key)
-    }
-
     fn turn(&mut self, wait: Option<Duration>, handler: &mut dyn Handler) -> io::Result<()> {
         self.flush()?;
         match wait {

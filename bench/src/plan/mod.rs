@@ -10,12 +10,9 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use shards::ids::{QoS, Version};
 
-use crate::cli::Knobs;
-
 pub(crate) use scenarios::{WireKind, plan};
 
-/// Bytes of the smallest payload: publisher and sequence number, intended send time.
-pub(crate) const PAYLOAD_BYTES_MIN: usize = 16;
+use crate::cli::Knobs;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -176,6 +173,8 @@ pub(crate) struct Plan {
     pub(crate) connecting_max: usize,
     pub(crate) course: Course,
     pub(crate) times: Times,
+    /// System calls are counted, nothing else.
+    pub(crate) is_traced: bool,
     pub(crate) knobs: Knobs,
 }
 

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::cli::Knobs;
 use crate::error::Error;
+use crate::load::sources_for;
 
 /// What a scenario is if nothing is said.
 #[derive(Debug)]
@@ -93,6 +94,7 @@ pub(crate) fn plan(scenario: Scenario, wire: WireKind, knobs: &Knobs) -> Result<
         connecting_max: knobs.connecting.unwrap_or(128) as usize,
         course: shape.course()?,
         times: times(knobs)?,
+        is_traced: false,
         knobs: knobs.clone(),
     })
 }
@@ -207,7 +209,9 @@ impl Shape<'_> {
 
     /// Subscribers first: a message must not be sent before its subscriber is there.
     fn clients(&self) -> Vec<ClientPlan> {
-        let sources = u32::from(self.knobs.sources.unwrap_or(1));
+        let count = (self.subscribers + self.publishers) as usize;
+        let needed = u32::try_from(sources_for(count)).unwrap_or(SOURCES_MAX).min(SOURCES_MAX);
+        let sources = self.knobs.sources.map_or(needed, u32::from);
         let subscribers = (0..self.subscribers).map(|index| self.subscriber(index));
         let publishers = (0..self.publishers).map(|index| {
             let group = if self.is_paired() { index } else { 0 };
@@ -305,6 +309,9 @@ impl Shape<'_> {
         })
     }
 }
+
+/// Source addresses 127.0.0.1 to 127.0.0.254.
+const SOURCES_MAX: u32 = 254;
 
 /// Retained messages, if nothing is said.
 const RETAINED: u32 = 1000;

@@ -1,14 +1,31 @@
 //! What a run found, as it is written, read again and shown.
 
+pub(crate) mod comparison;
+pub(crate) mod html;
+pub(crate) mod json;
+mod svg;
 pub(crate) mod table;
+
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Knobs;
+use crate::error::Error;
 use crate::load::stats::Latency;
 use crate::load::verify::Faults;
 use crate::measure::machine::Noise;
 use crate::plan::{Pace, Plan, Scenario};
+
+/// Writes a report.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
+    std::fs::write(path, text).map_err(|source| Error::File { path: path.to_owned(), source })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown to some places")]
+pub(crate) fn bytes(count: u64) -> f64 {
+    count as f64
+}
 
 /// One run of one broker.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::RunResult;
+use super::comparison::{Comparison, Run, Spread};
 use crate::plan::Scenario;
 
 /// One run, a line for each figure.
@@ -36,7 +37,7 @@ pub(crate) fn run(result: &RunResult) -> String {
     }
     line("load generator cores", format!("{:.2}", measured.load_cpu_share));
     if let Some(calls) = measured.syscalls_per_delivery {
-        line("system calls", format!("{calls:.3} per delivery"));
+        line("system calls", format!("{} per delivery", count(calls)));
     }
     if measured.memory_peak > 0 {
         line(
@@ -63,6 +64,170 @@ pub(crate) fn run(result: &RunResult) -> String {
     );
     if let Some(error) = &result.error {
         line("NOT WHOLE", error.clone());
+    }
+    text
+}
+
+/// One run of a comparison, in one line.
+pub(crate) fn progress(run: &Run) -> String {
+    let measured = &run.result.measured;
+    let noise = (measured.noise.others + measured.noise.steal) * 100.0;
+    let mark = match (&run.result.error, run.kept) {
+        (Some(error), _) => format!("  NOT WHOLE: {error}"),
+        (None, false) => "  dropped: too noisy".to_owned(),
+        (None, true) => String::new(),
+    };
+    format!(
+        "{:>8}/s  {:>8.3} us CPU  p99 {:>8.0} us  load {:.2}  others {noise:.0} %{mark}",
+        rate(measured.delivered_per_s),
+        measured.cpu_us_per_delivery,
+        measured.latency.p99_us,
+        measured.load_cpu_share,
+    )
+}
+
+/// Medians (and quartiles) of all brokers, and the ratios between them.
+pub(crate) fn comparison(comparison: &Comparison) -> String {
+    let mut text = String::new();
+    let first = comparison.entries.iter().find_map(|entry| entry.runs.first());
+    let scenario =
+        first.map_or_else(|| comparison.scenario.name().to_owned(), |run| describe(&run.result));
+    let machine = &comparison.machine;
+    let _ = writeln!(
+        text,
+        "\n{scenario}\n{}, {} cores, Linux {}, commit {}\n",
+        machine.cpu, machine.cores, machine.kernel, machine.commit
+    );
+    text.push_str(&grid(&summary_rows(comparison)));
+    for entry in &comparison.entries {
+        if let Some(error) = &entry.error {
+            let _ = writeln!(text, "{}: {error}", entry.broker);
+        }
+    }
+    for note in &comparison.notes {
+        let _ = writeln!(text, "{note}");
+    }
+    if comparison.entries.iter().any(|entry| entry.summary.as_ref().is_some_and(|s| s.is_noisy)) {
+        let percent = comparison.noise_max * 100.0;
+        let _ = writeln!(
+            text,
+            "noisy: in every run others or steal took more than {percent:.0} % of the machine"
+        );
+    }
+    let _ = writeln!(text, "\nCPU per delivery, row to column");
+    text.push_str(&grid(&ratio_rows(comparison, |summary| summary.cpu_us_per_delivery.median)));
+    let _ = writeln!(text, "\nrate, row to column");
+    text.push_str(&grid(&ratio_rows(comparison, |summary| summary.delivered_per_s.median)));
+    text
+}
+
+/// Headings and one row for each broker.
+pub(crate) fn summary_rows(comparison: &Comparison) -> Vec<Vec<String>> {
+    let is_connect = comparison.scenario == Scenario::Connect;
+    let unit = if is_connect { "connects/s" } else { "delivered/s" };
+    let headings = [
+        "broker",
+        unit,
+        "CPU us each",
+        "p50 us",
+        "p90 us",
+        "p99 us",
+        "p99.9 us",
+        "p99.99 us",
+        "max us",
+        "B/conn",
+        "peak MiB",
+        "idle cores",
+        "calls each",
+        "load cores",
+        "rounds",
+    ];
+    let mut rows = vec![headings.map(str::to_owned).to_vec()];
+    for entry in &comparison.entries {
+        let Some(summary) = &entry.summary else {
+            rows.push(vec![entry.broker.clone(), "no result".to_owned()]);
+            continue;
+        };
+        let whole = |spread: &Spread| format!("{:.0}", spread.median);
+        let noisy = if summary.is_noisy { " noisy" } else { "" };
+        let dropped = match summary.dropped {
+            0 => String::new(),
+            count => format!(" ({count} dropped)"),
+        };
+        rows.push(vec![
+            entry.broker.clone(),
+            spread(&summary.delivered_per_s, rate),
+            spread(&summary.cpu_us_per_delivery, |us| format!("{us:.3}")),
+            whole(&summary.p50_us),
+            whole(&summary.p90_us),
+            spread(&summary.p99_us, |us| format!("{us:.0}")),
+            whole(&summary.p99_9_us),
+            whole(&summary.p99_99_us),
+            whole(&summary.max_us),
+            whole(&summary.memory_per_connection),
+            format!("{:.1}", summary.memory_peak.median / f64::from(1 << 20)),
+            if is_connect { format!("{:.4}", summary.idle_cpu_share.median) } else { dash() },
+            entry.syscalls_per_delivery.map_or_else(dash, count),
+            format!("{:.2}", summary.load_cpu_share.median),
+            format!("{}{dropped}{noisy}", summary.runs),
+        ]);
+    }
+    rows
+}
+
+/// Each broker's value divided by each other's.
+pub(crate) fn ratio_rows(
+    comparison: &Comparison,
+    value: fn(&super::comparison::Summary) -> f64,
+) -> Vec<Vec<String>> {
+    let values: Vec<(&str, f64)> = comparison
+        .entries
+        .iter()
+        .filter_map(|entry| Some((entry.broker.as_str(), value(entry.summary.as_ref()?))))
+        .collect();
+    let names = values.iter().map(|(name, _)| (*name).to_owned());
+    let mut rows = vec![std::iter::once(String::new()).chain(names).collect::<Vec<String>>()];
+    for (name, own) in &values {
+        let ratios = values.iter().map(|(_, other)| {
+            if *own > 0.0 && *other > 0.0 { format!("{:.2}", own / other) } else { dash() }
+        });
+        rows.push(std::iter::once((*name).to_owned()).chain(ratios).collect());
+    }
+    rows
+}
+
+/// A count for each delivery: a batching broker makes far fewer calls than deliveries.
+pub(crate) fn count(each: f64) -> String {
+    if each < 0.1 { format!("{each:.5}") } else { format!("{each:.2}") }
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+fn spread(spread: &Spread, show: impl Fn(f64) -> String) -> String {
+    format!("{} [{}..{}]", show(spread.median), show(spread.q1), show(spread.q3))
+}
+
+/// Columns as wide as their widest cell; the first to the left, numbers to the right.
+fn grid(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        for (index, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            if index == 0 {
+                let _ = write!(text, "{cell:<width$}");
+            } else {
+                let _ = write!(text, "  {cell:>width$}");
+            }
+        }
+        text.push('\n');
     }
     text
 }
