@@ -319,7 +319,10 @@ fn find(kind: Kind, place: &Place) -> Result<PathBuf, Error> {
             return if path.is_file() {
                 Ok(path)
             } else {
-                Err(Error::Broker(format!("--program {given}: there is no such file")))
+                Err(Error::Broker(format!(
+                    "--program {given}: there is no such file; {}",
+                    kind.install()
+                )))
             };
         }
     }

@@ -5,19 +5,23 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use shards::codec::{AckKind, Framed, Packet, Publish, decode, frame};
+use shards::codec::{AckKind, Framed, Packet, PacketKind, Publish, decode, frame};
 use shards::ids::{PacketId, QoS};
 
 use super::publisher::{Due, Left, PACKET_IDS, Publisher, Stamp};
 use super::stats::Stats;
 use super::verify::{Faults, Flow, Verdict};
+use super::window::Window;
 use crate::error::Error;
 use crate::net::{Handler, Key, Outs};
-use crate::plan::{Plan, Wire};
+use crate::plan::{Course, Pace, Plan, Scenario, Wire};
 use crate::relay::WELCOME;
 
 /// Largest packet taken from a broker.
 const PACKET_BYTES_MAX: u32 = 64 << 20;
+
+/// The first byte of a CONNACK.
+const CONNACK_FIRST: u8 = (PacketKind::Connack as u8) << 4;
 
 /// How far a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +89,8 @@ pub(crate) struct Engine {
     pub(super) next_idle: usize,
     /// overload: the subscriber that does not read.
     pub(super) is_stalled: Option<usize>,
+    /// What it did not get.
+    pub(super) lost_stalled: u64,
     /// retained: subscribers ask again when they have all.
     pub(super) is_asking: bool,
 }
@@ -140,6 +146,7 @@ impl Engine {
             connecting: 0,
             next_idle: 0,
             is_stalled: None,
+            lost_stalled: 0,
             is_asking: false,
         }
     }
@@ -217,9 +224,10 @@ impl Engine {
     pub(super) fn is_drained(&self) -> bool {
         let expected = self.sent().saturating_mul(u64::from(self.plan.fanout));
         let acknowledged = !self.plan.acknowledges()
-            || self.publishers.iter().all(|publisher| {
-                publisher.window.as_ref().is_none_or(super::window::Window::is_empty)
-            });
+            || self
+                .publishers
+                .iter()
+                .all(|publisher| publisher.window.as_ref().is_none_or(Window::is_empty));
         self.stats.delivered_all >= expected && acknowledged
     }
 
@@ -230,14 +238,24 @@ impl Engine {
             self.faults.lost = flows.map(|(flow, publisher)| flow.missing(publisher.next)).sum();
             return;
         }
+        if matches!(self.plan.course, Course::Retained { .. }) {
+            let missing =
+                |client: &Client| client.seen.iter().filter(|seen| !**seen).count() as u64;
+            self.faults.lost = self.clients.iter().map(missing).sum();
+            return;
+        }
         let mut lost = 0;
         for (index, client) in self.plan.clients.iter().enumerate() {
             let (first, count) = client.heard;
+            let before = lost;
             for (offset, publisher) in (first..first + count).enumerate() {
                 let flow = &self.flows[self.clients[index].flows_at + offset];
                 if self.is_heard(index, publisher) {
                     lost += flow.missing(self.publishers[publisher as usize].next);
                 }
+            }
+            if self.is_stalled == Some(index) {
+                self.lost_stalled = lost - before;
             }
         }
         self.faults.lost = lost;
@@ -246,9 +264,7 @@ impl Engine {
     /// True if this client is among those that get the publisher's messages.
     fn is_heard(&self, client: usize, publisher: u32) -> bool {
         match self.plan.scenario {
-            crate::plan::Scenario::Wildcards => {
-                self.plan.clients[client].channels.contains(&publisher)
-            }
+            Scenario::Wildcards => self.plan.clients[client].channels.contains(&publisher),
             _ => true,
         }
     }
@@ -267,6 +283,12 @@ impl Engine {
                 }
                 used += WELCOME.len();
                 self.on_greeted(client, false, now_ns, outs);
+            }
+            let is_greeting = self.clients[client].stage == Stage::Greeting;
+            if is_greeting && bytes.get(used).is_some_and(|first| *first != CONNACK_FIRST) {
+                // Whatever speaks there may never complete what looks like a packet.
+                self.answer(client, "it does not begin with a CONNACK");
+                return used;
             }
             let framed = match frame(&bytes[used..], PACKET_BYTES_MAX) {
                 Ok(Framed::Whole(framed)) => framed,
@@ -354,7 +376,7 @@ impl Engine {
             self.faults.misrouted += 1;
             return;
         };
-        if matches!(self.plan.course, crate::plan::Course::Retained { .. }) {
+        if matches!(self.plan.course, Course::Retained { .. }) {
             return self.on_retained(client, stamp.sequence, now_ns, outs);
         }
         let (first, count) = self.plan.clients[client].heard;
@@ -373,7 +395,7 @@ impl Engine {
             self.stats.delivered(stamp.intended_ns, now_ns);
             let publisher = &mut self.publishers[stamp.publisher as usize];
             if let Some(window) = &mut publisher.window
-                && matches!(self.plan.pace, crate::plan::Pace::Closed { .. })
+                && matches!(self.plan.pace, Pace::Closed { .. })
                 && window.complete(stamp.sequence)
             {
                 self.enqueue(stamp.publisher);

@@ -61,9 +61,19 @@ pub(crate) fn run(
     progress: bool,
 ) -> (RunResult, Result<(), Error>) {
     let mut result = RunResult::new(&plan, &target.name);
-    let mut load =
-        Load { net, engine: Engine::new(plan, target.address), target, progress, told_ns: 0 };
+    let mut load = Load {
+        net,
+        engine: Engine::new(plan, target.address),
+        target,
+        progress,
+        told_ns: 0,
+        window: None,
+    };
     let mut outcome = load.course(&mut result);
+    if let (Err(_), Some(before)) = (&outcome, load.window) {
+        // The run ended within the measured window: what there is counts up to here.
+        result.measured.fill(&load.measured_between(before, load.read()));
+    }
     load.engine.count_missing();
     load.collect(&mut result);
     let faults = load.engine.faults;
@@ -80,8 +90,8 @@ pub(crate) fn run(
 /// Says what to raise. The limit of file descriptors is raised here as far as it may be.
 pub(crate) fn check(plan: &Plan) -> Result<(), Error> {
     let sources = plan.clients.iter().map(|client| client.source.octets()[3]).max();
-    socket::check_descriptors(plan.clients.len())?;
-    socket::check_ports(plan.clients.len(), usize::from(sources.unwrap_or(1)))
+    socket::check_ports(plan.clients.len(), usize::from(sources.unwrap_or(1)))?;
+    socket::check_descriptors(plan.clients.len())
 }
 
 struct Load<'a, N> {
@@ -90,6 +100,8 @@ struct Load<'a, N> {
     target: &'a Target,
     progress: bool,
     told_ns: u64,
+    /// The beginning of the measured window, while it is open.
+    window: Option<Reading>,
 }
 
 impl<N: Net> Load<'_, N> {
@@ -122,9 +134,10 @@ impl<N: Net> Load<'_, N> {
             return self.traced(to_ns, result);
         }
         let before = self.read();
+        self.window = Some(before);
         self.turns_until(to_ns)?;
-        let after = self.read();
-        result.measured.fill(&self.measured_between(before, after));
+        self.window = None;
+        result.measured.fill(&self.measured_between(before, self.read()));
         self.memory(|measured, memory| measured.memory_peak = memory.peak, result);
         self.drain()
     }
@@ -396,6 +409,7 @@ impl<N: Net> Load<'_, N> {
         measured.latency = engine.stats.latency();
         measured.series = engine.stats.series().to_vec();
         measured.faults = engine.faults;
+        measured.lost_stalled = engine.lost_stalled;
         measured.derive();
     }
 }

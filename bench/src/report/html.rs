@@ -105,9 +105,10 @@ fn bars(
         .iter()
         .map(|entry| {
             let spread = entry.summary.as_ref().map(value).unwrap_or_default();
-            let label = entry.summary.as_ref().map_or("no result".to_owned(), |_| {
-                format!("{} [{}..{}]", show(spread.median), show(spread.q1), show(spread.q3))
-            });
+            let label = entry.summary.as_ref().map_or_else(
+                || "no result".to_owned(),
+                |_| format!("{} [{}..{}]", show(spread.median), show(spread.q1), show(spread.q3)),
+            );
             let name = entry.broker.clone();
             Bar { name, low: spread.q1, value: spread.median, high: spread.q3, label }
         })

@@ -49,6 +49,9 @@ pub(crate) struct RunResult {
     pub(crate) error: Option<String>,
 }
 
+/// Above this share of its core the load generator may be what limits a run.
+pub(crate) const LOAD_SHARE_MAX: f64 = 0.9;
+
 /// Figures of the measured window, unless they say otherwise. For `connect` the window is the storm
 /// and a delivery is a client that is ready.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -68,6 +71,8 @@ pub(crate) struct Measured {
     /// Deliveries in each tenth of a second.
     pub(crate) series: Vec<u64>,
     pub(crate) faults: Faults,
+    /// overload: of what was lost, what the subscriber that does not read did not get.
+    pub(crate) lost_stalled: u64,
     pub(crate) broker_cpu_ns: u64,
     /// Cores' worth of time.
     pub(crate) broker_cpu_share: f64,

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::RunResult;
 use super::comparison::{Comparison, Run, Spread};
+use super::{LOAD_SHARE_MAX, RunResult};
 use crate::plan::Scenario;
 
 /// One run, a line for each figure.
@@ -35,7 +35,9 @@ pub(crate) fn run(result: &RunResult) -> String {
         line("broker CPU", format!("{:.3} us/delivery", measured.cpu_us_per_delivery));
         line("broker cores", format!("{:.2}", measured.broker_cpu_share));
     }
-    line("load generator cores", format!("{:.2}", measured.load_cpu_share));
+    let limit =
+        if measured.load_cpu_share > LOAD_SHARE_MAX { " (it may be the limit)" } else { "" };
+    line("load generator cores", format!("{:.2}{limit}", measured.load_cpu_share));
     if let Some(calls) = measured.syscalls_per_delivery {
         line("system calls", format!("{} per delivery", count(calls)));
     }
@@ -57,6 +59,10 @@ pub(crate) fn run(result: &RunResult) -> String {
         let all = format!("{} sent, {} delivered", measured.sent_all, measured.delivered_all);
         line("whole run", all);
         line("delivery check", measured.faults.to_string());
+        if result.scenario == Scenario::Overload {
+            line("offered/s", rate(measured.offered_per_s));
+            line("lost by stalled one", measured.lost_stalled.to_string());
+        }
     }
     line(
         "others, steal",
@@ -113,6 +119,16 @@ pub(crate) fn comparison(comparison: &Comparison) -> String {
             text,
             "noisy: in every run others or steal took more than {percent:.0} % of the machine"
         );
+    }
+    for entry in &comparison.entries {
+        let load = entry.summary.as_ref().map_or(0.0, |summary| summary.load_cpu_share.median);
+        if load > LOAD_SHARE_MAX {
+            let _ = writeln!(
+                text,
+                "{}: the load generator used {load:.2} of its core and may be the limit",
+                entry.broker
+            );
+        }
     }
     let _ = writeln!(text, "\nCPU per delivery, row to column");
     text.push_str(&grid(&ratio_rows(comparison, |summary| summary.cpu_us_per_delivery.median)));
