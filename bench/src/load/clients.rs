@@ -16,6 +16,9 @@ use crate::relay::{Greeting, Role};
 /// Filters of one SUBSCRIBE.
 const FILTERS_EACH: usize = 200;
 
+/// Longer than any run, so that no client has to ping; 0 (none) is more than some brokers take.
+const KEEP_ALIVE_S: u16 = u16::MAX;
+
 /// How long a broker keeps a session after a run that was cut short.
 const SESSION_EXPIRY_S: u32 = 300;
 
@@ -69,6 +72,7 @@ impl Engine {
                     (keeps && version == Version::V5).then_some(SESSION_EXPIRY_S);
                 let receive_maximum = (version == Version::V5).then_some(u16::MAX);
                 let connect = Connect {
+                    keep_alive_s: KEEP_ALIVE_S,
                     clean_start,
                     session_expiry_s,
                     receive_maximum,
