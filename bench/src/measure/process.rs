@@ -1,0 +1,72 @@
+//! CPU time and memory of a process, from `/proc`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A process that is watched. It may be gone: then everything is 0.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    root: PathBuf,
+}
+
+/// Resident memory in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    pub(crate) resident: u64,
+    pub(crate) peak: u64,
+}
+
+impl Process {
+    pub(crate) fn new(pid: u32) -> Self {
+        Self { root: PathBuf::from(format!("/proc/{pid}")) }
+    }
+
+    pub(crate) fn own() -> Self {
+        Self { root: PathBuf::from("/proc/self") }
+    }
+
+    /// Nanoseconds of CPU time that all threads which live now have had. A thread that ends between
+    /// two readings is missing from the second; no broker under test ends threads while it works.
+    pub(crate) fn cpu_ns(&self) -> u64 {
+        let Ok(tasks) = fs::read_dir(self.root.join("task")) else { return 0 };
+        tasks
+            .flatten()
+            .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
+            .filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok())
+            .sum()
+    }
+
+    pub(crate) fn memory(&self) -> Memory {
+        let status = fs::read_to_string(self.root.join("status")).unwrap_or_default();
+        Memory { resident: kib(&status, "VmRSS:"), peak: kib(&status, "VmHWM:") }
+    }
+}
+
+/// The value of a line of `/proc/PID/status`, in bytes.
+fn kib(status: &str, name: &str) -> u64 {
+    let value = status.lines().find_map(|line| line.strip_prefix(name));
+    let value = value.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    value.map_or(0, |kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_process_has_used_cpu_and_memory() {
+        let own = Process::own();
+        assert!(own.cpu_ns() > 0);
+        let memory = own.memory();
+        assert!(memory.resident > 0 && memory.peak >= memory.resident, "{memory:?}");
+    }
+
+    #[test]
+    fn a_process_that_is_gone_has_nothing() {
+        // Above any pid that Linux gives out.
+        let gone = Process::new(u32::MAX);
+        assert_eq!((gone.cpu_ns(), gone.memory()), (0, Memory::default()));
+    }
+}

@@ -1,0 +1,82 @@
+//! Several targets side by side.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::{muring, ran};
+
+fn scratch(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()))
+}
+
+fn compare(words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    command.arg("compare").args(words.split_whitespace());
+    command.args(["--no-pin", "--warm-up", "0.05", "--duration", "0.2"]);
+    command
+}
+
+#[test]
+fn rounds_table_json_and_page() {
+    let (json, html) = (scratch("c.json"), scratch("c.html"));
+    let output = compare("--scenario stream --publishers 1 --window 10 --rounds 2 --noise-max 100")
+        .args(["--brokers", "floor-epoll,floor-uring"])
+        .args(["--broker", &format!("muring={}", muring())])
+        .arg("--json")
+        .arg(&json)
+        .arg("--html")
+        .arg(&html)
+        .output()
+        .unwrap();
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let written: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert_eq!(written["is_complete"], true);
+    for (index, broker) in ["floor-epoll", "floor-uring", "muring"].into_iter().enumerate() {
+        assert!(table.contains(broker), "{table}");
+        let entry = &written["entries"][index];
+        assert_eq!(entry["broker"], broker);
+        assert_eq!(entry["summary"]["runs"], 2);
+        assert_eq!(entry["runs"].as_array().map(Vec::len), Some(2));
+    }
+    let page = fs::read_to_string(&html).unwrap();
+    assert!(page.contains("<svg") && page.contains("floor-uring") && !page.contains("http"));
+    // Scratch files of a test that has passed.
+    let _ = (fs::remove_file(json), fs::remove_file(html));
+}
+
+#[test]
+fn a_noisy_round_is_dropped_and_said_to_be() {
+    let output = compare("--scenario stream --publishers 1 --window 10 --rounds 1 --noise-max=-1")
+        .args(["--brokers", "floor-epoll"])
+        .output()
+        .unwrap();
+    let ran = ran(&output);
+    assert!(ran.stderr.contains("too noisy"), "{}", ran.stderr);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 noisy"));
+}
+
+#[test]
+fn a_missing_broker_ends_it_before_anything_runs() {
+    let output =
+        compare("--scenario stream --brokers floor-epoll,nats --program nats=/nowhere/nats")
+            .output()
+            .unwrap();
+    let ran = ran(&output);
+    ran.expect_failure(&["/nowhere/nats", "apt-get install nats-server"]);
+    assert!(!ran.stderr.contains("round 1"), "{}", ran.stderr);
+}
+
+#[test]
+fn one_that_fails_does_not_stop_the_others() {
+    let output = compare("--scenario stream --publishers 1 --window 10 --rounds 2 --noise-max 100")
+        .args(["--brokers", "floor-epoll", "--broker", "gone=127.0.0.1:1"])
+        .output()
+        .unwrap();
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    ran(&output).expect_failure(&["gone", "no broker at 127.0.0.1:1"]);
+    assert!(table.contains("floor-epoll") && table.contains("no result"), "{table}");
+}
