@@ -25,6 +25,9 @@ use crate::signals::{self, SignalWatch};
 /// it.
 const EXECUTOR_MEMORY_BYTES: usize = 64 * 1024;
 
+/// All rings between shards together: there are as many as ordered pairs of shards.
+const MESH_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// How often glommio gets a turn of its own. The reactor is its only task yet, and each such turn costs
 /// a few system calls and allocations for nothing.
 const EXECUTOR_TIME_SLICE: Duration = Duration::from_secs(10);
@@ -206,7 +209,7 @@ impl Broker {
         listeners: Vec<Vec<Listener>>,
     ) -> Result<(), StartError> {
         let seed = seed();
-        let mailboxes = mesh(shards, config.settings.mailbox_bytes);
+        let mailboxes = mesh(shards, ring_bytes(config.settings.mailbox_bytes, shards));
         let (started, starts) = channel();
         let parts = (0..shards).map(ShardId).zip(mailboxes).zip(listeners).zip(&config.cores);
         for (((shard, mailboxes), listeners), &core) in parts {
@@ -268,6 +271,13 @@ impl Broker {
             }
         }
     }
+}
+
+/// Bytes of each ring: what was configured, unless all rings together would be too large.
+fn ring_bytes(configured: usize, shards: u8) -> usize {
+    let pairs = usize::from(shards) * usize::from(shards.saturating_sub(1));
+    let share = MESH_BYTES_MAX / pairs.max(1);
+    configured.min(1 << share.ilog2())
 }
 
 /// The body of a shard's thread.

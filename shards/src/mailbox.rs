@@ -15,9 +15,8 @@ use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::ids::ShardId;
 
-/// Refcounted payloads that may wait in one ring. Each is announced by at least 20 bytes of record,
-/// so a ring of the default size fills up before this does.
-const PARCELS_MAX: usize = 4096;
+/// Refcounted payloads that may wait in one ring; each is a large one, so this is megabytes at least.
+const PARCELS_MAX: usize = 512;
 
 /// Bytes taken from one ring in one go: long enough to batch, short enough that no ring starves others.
 const DRAIN_BYTES_MAX: usize = 64 * 1024;
