@@ -53,7 +53,8 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Run {
     /// muring, mosquitto, rumqttd, nats, floor-epoll or floor-uring, which are started for the run;
-    /// or NAME=HOST:PORT[,pid=N] for one that runs
+    /// or NAME=HOST:PORT[,pid=N] for one that runs; without its pid neither its CPU time and memory
+    /// are measured, nor what others took meanwhile. A name that begins with "floor" is a relay
     #[arg(long, default_value = "muring", value_name = "BROKER")]
     pub(crate) broker: String,
 
