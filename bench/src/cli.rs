@@ -160,7 +160,7 @@ pub(crate) struct Knobs {
     pub(crate) drain_max: Option<f64>,
 
     /// Microseconds between two looks at the sockets. The load loop never sleeps in epoll or
-    /// io_uring, so that the broker does not pay for waking it [default: 100]
+    /// io_uring, so that the broker does not pay for waking it; 0 never sleeps [default: 50]
     #[arg(long, value_name = "US", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub(crate) tick_us: Option<u32>,
 

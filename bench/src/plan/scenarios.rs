@@ -28,7 +28,7 @@ const fn defaults(scenario: Scenario) -> Defaults {
     let (publishers, subscribers, pace, qos) = match scenario {
         Scenario::Stream => (10, 10, Pace::Closed { window: 1000 }, 0),
         Scenario::P2p => (1000, 1000, Pace::Open { per_s: 10.0 }, 0),
-        Scenario::Fanout => (5, 1000, Pace::Open { per_s: 50.0 }, 0),
+        Scenario::Fanout => (5, 1000, Pace::Open { per_s: 20.0 }, 0),
         Scenario::Fanin => (1000, 5, Pace::Open { per_s: 10.0 }, 1),
         Scenario::Connect => (0, 5000, Pace::Closed { window: 1 }, 0),
         Scenario::Retained => (1, 10, Pace::Closed { window: 100 }, 1),
@@ -115,7 +115,7 @@ fn wire_of(kind: WireKind, knobs: &Knobs) -> Wire {
 }
 
 fn times(knobs: &Knobs) -> Result<Times, Error> {
-    let tick = Duration::from_micros(u64::from(knobs.tick_us.unwrap_or(100)));
+    let tick = Duration::from_micros(u64::from(knobs.tick_us.unwrap_or(50)));
     Ok(Times {
         setup_max: seconds(knobs.setup_max.unwrap_or(60.0), "--setup-max")?,
         warm_up: seconds(knobs.warm_up.unwrap_or(1.0), "--warm-up")?,

@@ -17,6 +17,7 @@ pub(crate) fn run(result: &RunResult) -> String {
     };
     line("broker", result.broker.clone());
     line("scenario", describe(result));
+    let each = if result.scenario == Scenario::Connect { "connect" } else { "delivery" };
     let unit = if result.scenario == Scenario::Connect { "connects/s" } else { "delivered/s" };
     line(unit, rate(measured.delivered_per_s));
     line(
@@ -32,7 +33,7 @@ pub(crate) fn run(result: &RunResult) -> String {
         ),
     );
     if measured.broker_cpu_ns > 0 {
-        line("broker CPU", format!("{:.3} us/delivery", measured.cpu_us_per_delivery));
+        line("broker CPU", format!("{:.3} us/{each}", measured.cpu_us_per_delivery));
         line("broker cores", format!("{:.2}", measured.broker_cpu_share));
     }
     let limit =
