@@ -139,7 +139,8 @@ pub(crate) struct Knobs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) shards: Option<u8>,
 
-    /// Unacknowledged messages of each publisher at QoS 1 and 2 [default: 1000]
+    /// Unacknowledged messages of each publisher at QoS 1 and 2 [default: 1000, or the
+    /// window if that is larger]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) inflight: Option<u32>,
 

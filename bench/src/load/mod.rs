@@ -419,6 +419,8 @@ impl<N: Net> Load<'_, N> {
         measured.series = engine.stats.series().to_vec();
         measured.faults = engine.faults;
         measured.lost_stalled = engine.lost_stalled;
+        let max = u32::from(engine.receive_maximum);
+        measured.window_granted = result.window.filter(|window| *window > max).map(|_| max);
         measured.derive();
     }
 }

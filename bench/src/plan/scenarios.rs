@@ -74,10 +74,20 @@ pub(crate) fn plan(scenario: Scenario, wire: WireKind, knobs: &Knobs) -> Result<
         (None, Some(window), _) => Pace::Closed { window },
         (None, None, pace) => pace,
     };
-    let pace = match pace {
-        Pace::Open { per_s } => Pace::Open { per_s: per_s * f64::from(publishers) },
-        closed @ Pace::Closed { .. } => closed,
+    let (pace, inflight) = match pace {
+        Pace::Open { per_s } => (
+            Pace::Open { per_s: per_s * f64::from(publishers) },
+            knobs.inflight.unwrap_or(INFLIGHT),
+        ),
+        closed @ Pace::Closed { window } => {
+            (closed, knobs.inflight.unwrap_or_else(|| window.max(INFLIGHT)))
+        }
     };
+    if let Pace::Closed { window } = pace
+        && window > inflight
+    {
+        return Err(Error::Usage(format!("--window {window} is above --inflight {inflight}")));
+    }
     let qos = QoS::from_bits(knobs.qos.unwrap_or(defaults.qos)).unwrap_or(QoS::AtMostOnce);
     Ok(Plan {
         scenario,
@@ -90,7 +100,7 @@ pub(crate) fn plan(scenario: Scenario, wire: WireKind, knobs: &Knobs) -> Result<
         may_lose: scenario == Scenario::Overload,
         payload_bytes: knobs.payload.unwrap_or(64) as usize,
         pace,
-        inflight: knobs.inflight.unwrap_or(1000),
+        inflight,
         connecting_max: knobs.connecting.unwrap_or(128) as usize,
         course: shape.course()?,
         times: times(knobs)?,
@@ -309,6 +319,9 @@ impl Shape<'_> {
         })
     }
 }
+
+/// Unacknowledged messages of a publisher, if nothing is said.
+const INFLIGHT: u32 = 1000;
 
 /// Source addresses 127.0.0.1 to 127.0.0.254.
 const SOURCES_MAX: u32 = 254;

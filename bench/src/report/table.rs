@@ -253,7 +253,10 @@ fn grid(rows: &[Vec<String>]) -> String {
 pub(crate) fn describe(result: &RunResult) -> String {
     let pace = match (result.window, result.rate) {
         _ if result.scenario == Scenario::Connect => String::new(),
-        (Some(window), _) => format!(", window {window}"),
+        (Some(window), _) => match result.measured.window_granted {
+            Some(granted) => format!(", window {window} (receive maximum {granted})"),
+            None => format!(", window {window}"),
+        },
         (None, Some(per_s)) => format!(", {} msg/s offered", rate(per_s)),
         (None, None) => String::new(),
     };
