@@ -357,9 +357,26 @@ fn scratch_directory() -> Result<PathBuf, Error> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let memory = PathBuf::from("/dev/shm");
     let parent = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    remove_left_behind(&parent);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let path = parent.join(format!("muring-bench-{}-{number}", std::process::id()));
+    let path = parent.join(format!("{SCRATCH}{}-{number}", std::process::id()));
     file(&path, fs::create_dir_all(&path)).map(|()| path.clone())
+}
+
+/// How the names of scratch directories begin; the process that made it follows.
+const SCRATCH: &str = "muring-bench-";
+
+/// Removes what runs that were killed could not.
+fn remove_left_behind(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.split('-').next());
+        let Some(owner) = owner.and_then(|pid| pid.parse::<u32>().ok()) else { continue };
+        if !Path::new(&format!("/proc/{owner}")).exists() {
+            // Somebody else's, if it does not go.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Two ports that nobody uses at this moment.

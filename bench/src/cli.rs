@@ -53,7 +53,8 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Run {
     /// muring, mosquitto, rumqttd, nats, floor-epoll or floor-uring, which are started for the run;
-    /// or NAME=HOST:PORT[,pid=N] for one that runs
+    /// or NAME=HOST:PORT[,pid=N] for one that runs; without its pid neither its CPU time and memory
+    /// are measured, nor what others took meanwhile. A name that begins with "floor" is a relay
     #[arg(long, default_value = "muring", value_name = "BROKER")]
     pub(crate) broker: String,
 
@@ -138,7 +139,8 @@ pub(crate) struct Knobs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) shards: Option<u8>,
 
-    /// Unacknowledged messages of each publisher at QoS 1 and 2 [default: 1000]
+    /// Unacknowledged messages of each publisher at QoS 1 and 2 [default: 1000, or the
+    /// window if that is larger]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) inflight: Option<u32>,
 
@@ -159,7 +161,7 @@ pub(crate) struct Knobs {
     pub(crate) drain_max: Option<f64>,
 
     /// Microseconds between two looks at the sockets. The load loop never sleeps in epoll or
-    /// io_uring, so that the broker does not pay for waking it [default: 100]
+    /// io_uring, so that the broker does not pay for waking it; 0 never sleeps [default: 50]
     #[arg(long, value_name = "US", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub(crate) tick_us: Option<u32>,
 

@@ -1,6 +1,7 @@
 //! The load generator's state: clients, publishers, what was delivered. It hears what comes from the
 //! sockets and appends what is to be sent; time is told to it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -60,6 +61,8 @@ pub(super) struct Client {
     pub(super) seen_count: u32,
     /// When it comes back.
     pub(super) until_ns: u64,
+    /// QoS 2: packet identifiers whose PUBREL has not come yet, oldest first.
+    unreleased: VecDeque<PacketId>,
 }
 
 /// See the module's documentation. Lives on the load thread.
@@ -87,6 +90,8 @@ pub(crate) struct Engine {
     pub(super) ready_count: usize,
     pub(super) connecting: usize,
     pub(super) next_idle: usize,
+    /// The smallest Receive Maximum that the broker has announced to a publisher.
+    pub(super) receive_maximum: u16,
     /// overload: the subscriber that does not read.
     pub(super) is_stalled: Option<usize>,
     /// What it did not get.
@@ -115,6 +120,7 @@ impl Engine {
                 seen: Vec::new(),
                 seen_count: 0,
                 until_ns: 0,
+                unreleased: VecDeque::new(),
             });
             flows_at += client.heard.1 as usize;
         }
@@ -145,6 +151,7 @@ impl Engine {
             ready_count: 0,
             connecting: 0,
             next_idle: 0,
+            receive_maximum: u16::MAX,
             is_stalled: None,
             lost_stalled: 0,
             is_asking: false,
@@ -325,6 +332,10 @@ impl Engine {
                 self.acknowledge(client, AckKind::Pubrel, ack.packet_id, outs);
             }
             Packet::Pubrel(ack) => {
+                let unreleased = &mut self.clients[client].unreleased;
+                if let Some(at) = unreleased.iter().position(|id| *id == ack.packet_id) {
+                    unreleased.remove(at);
+                }
                 self.acknowledge(client, AckKind::Pubcomp, ack.packet_id, outs);
             }
             Packet::Connack(connack) => {
@@ -337,6 +348,7 @@ impl Engine {
                     && self.plan.acknowledges()
                 {
                     window.limit(u32::from(max));
+                    self.receive_maximum = self.receive_maximum.min(max);
                 }
                 self.on_greeted(client, connack.session_present, now_ns, outs);
             }
@@ -369,6 +381,13 @@ impl Engine {
             }
             (QoS::ExactlyOnce, Some(id)) if self.plan.wire != Wire::Floor => {
                 self.acknowledge(client, AckKind::Pubrec, id, outs);
+                let unreleased = &mut self.clients[client].unreleased;
+                // The exchange goes on where a cut connection has left it; the message is not new.
+                if publish.dup && unreleased.contains(&id) {
+                    self.faults.redelivered += 1;
+                    return;
+                }
+                unreleased.push_back(id);
             }
             _ => {}
         }

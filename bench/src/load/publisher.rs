@@ -175,10 +175,7 @@ impl Publisher {
     fn window_of(plan: &Plan) -> (Option<Window>, u32) {
         let acks = u32::from(plan.acknowledges());
         match plan.pace {
-            Pace::Closed { window } => {
-                let window = if acks > 0 { window.min(plan.inflight) } else { window };
-                (Some(Window::new(window)), plan.fanout + acks)
-            }
+            Pace::Closed { window } => (Some(Window::new(window)), plan.fanout + acks),
             Pace::Open { .. } if acks > 0 => (Some(Window::new(plan.inflight)), acks),
             Pace::Open { .. } => (None, 0),
         }

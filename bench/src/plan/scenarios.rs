@@ -28,7 +28,7 @@ const fn defaults(scenario: Scenario) -> Defaults {
     let (publishers, subscribers, pace, qos) = match scenario {
         Scenario::Stream => (10, 10, Pace::Closed { window: 1000 }, 0),
         Scenario::P2p => (1000, 1000, Pace::Open { per_s: 10.0 }, 0),
-        Scenario::Fanout => (5, 1000, Pace::Open { per_s: 50.0 }, 0),
+        Scenario::Fanout => (5, 1000, Pace::Open { per_s: 20.0 }, 0),
         Scenario::Fanin => (1000, 5, Pace::Open { per_s: 10.0 }, 1),
         Scenario::Connect => (0, 5000, Pace::Closed { window: 1 }, 0),
         Scenario::Retained => (1, 10, Pace::Closed { window: 100 }, 1),
@@ -74,10 +74,20 @@ pub(crate) fn plan(scenario: Scenario, wire: WireKind, knobs: &Knobs) -> Result<
         (None, Some(window), _) => Pace::Closed { window },
         (None, None, pace) => pace,
     };
-    let pace = match pace {
-        Pace::Open { per_s } => Pace::Open { per_s: per_s * f64::from(publishers) },
-        closed @ Pace::Closed { .. } => closed,
+    let (pace, inflight) = match pace {
+        Pace::Open { per_s } => (
+            Pace::Open { per_s: per_s * f64::from(publishers) },
+            knobs.inflight.unwrap_or(INFLIGHT),
+        ),
+        closed @ Pace::Closed { window } => {
+            (closed, knobs.inflight.unwrap_or_else(|| window.max(INFLIGHT)))
+        }
     };
+    if let Pace::Closed { window } = pace
+        && window > inflight
+    {
+        return Err(Error::Usage(format!("--window {window} is above --inflight {inflight}")));
+    }
     let qos = QoS::from_bits(knobs.qos.unwrap_or(defaults.qos)).unwrap_or(QoS::AtMostOnce);
     Ok(Plan {
         scenario,
@@ -90,7 +100,7 @@ pub(crate) fn plan(scenario: Scenario, wire: WireKind, knobs: &Knobs) -> Result<
         may_lose: scenario == Scenario::Overload,
         payload_bytes: knobs.payload.unwrap_or(64) as usize,
         pace,
-        inflight: knobs.inflight.unwrap_or(1000),
+        inflight,
         connecting_max: knobs.connecting.unwrap_or(128) as usize,
         course: shape.course()?,
         times: times(knobs)?,
@@ -115,7 +125,7 @@ fn wire_of(kind: WireKind, knobs: &Knobs) -> Wire {
 }
 
 fn times(knobs: &Knobs) -> Result<Times, Error> {
-    let tick = Duration::from_micros(u64::from(knobs.tick_us.unwrap_or(100)));
+    let tick = Duration::from_micros(u64::from(knobs.tick_us.unwrap_or(50)));
     Ok(Times {
         setup_max: seconds(knobs.setup_max.unwrap_or(60.0), "--setup-max")?,
         warm_up: seconds(knobs.warm_up.unwrap_or(1.0), "--warm-up")?,
@@ -309,6 +319,9 @@ impl Shape<'_> {
         })
     }
 }
+
+/// Unacknowledged messages of a publisher, if nothing is said.
+const INFLIGHT: u32 = 1000;
 
 /// Source addresses 127.0.0.1 to 127.0.0.254.
 const SOURCES_MAX: u32 = 254;

@@ -36,7 +36,9 @@ pub(crate) fn page(comparison: &Comparison) -> String {
     let unit = if comparison.scenario == Scenario::Connect { "Connects/s" } else { "Delivered/s" };
     section(&mut html, unit, &bars(comparison, |summary| summary.delivered_per_s, table::rate));
     section(&mut html, "Latency by percentile (the round in the middle)", &latency(comparison));
-    section(&mut html, "Throughput over time (the round in the middle)", &series(comparison));
+    if comparison.scenario != Scenario::Connect {
+        section(&mut html, "Throughput over time (the round in the middle)", &series(comparison));
+    }
     html.push_str("<h2>Ratios, row to column</h2><h3>CPU per delivery</h3>");
     rows(&mut html, &table::ratio_rows(comparison, |summary| summary.cpu_us_per_delivery.median));
     html.push_str("<h3>Rate</h3>");
@@ -143,9 +145,15 @@ fn series(comparison: &Comparison) -> String {
             .map(|(index, count)| (f64::from(index) * seconds, super::bytes(*count) / seconds))
             .collect()
     };
-    let ticks: Vec<(f64, String)> =
-        (0..=60_u32).map(|second| (f64::from(second), format!("{second} s"))).collect();
-    svg::lines(&all(comparison, of), &ticks, Scale::Linear, "time", "deliveries/s")
+    let lines = all(comparison, of);
+    let end = lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x).fold(0.0, f64::max);
+    // About ten labels, on whole seconds.
+    let step = (end / 10.0).ceil().max(1.0);
+    let ticks: Vec<(f64, String)> = (0..=10_u32)
+        .map(|index| f64::from(index) * step)
+        .map(|second| (second, format!("{second} s")))
+        .collect();
+    svg::lines(&lines, &ticks, Scale::Linear, "time", "deliveries/s")
 }
 
 fn all(comparison: &Comparison, of: impl Fn(&Entry) -> Vec<(f64, f64)>) -> Vec<Line> {

@@ -65,6 +65,8 @@ pub(crate) struct Measured {
     pub(crate) sent_all: u64,
     pub(crate) delivered_all: u64,
     pub(crate) delivered_per_s: f64,
+    /// The broker's Receive Maximum, if it is smaller than the window that was asked for.
+    pub(crate) window_granted: Option<u32>,
     /// overload: messages a second that were offered.
     pub(crate) offered_per_s: f64,
     pub(crate) latency: Latency,

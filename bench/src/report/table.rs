@@ -17,6 +17,7 @@ pub(crate) fn run(result: &RunResult) -> String {
     };
     line("broker", result.broker.clone());
     line("scenario", describe(result));
+    let each = if result.scenario == Scenario::Connect { "connect" } else { "delivery" };
     let unit = if result.scenario == Scenario::Connect { "connects/s" } else { "delivered/s" };
     line(unit, rate(measured.delivered_per_s));
     line(
@@ -32,7 +33,7 @@ pub(crate) fn run(result: &RunResult) -> String {
         ),
     );
     if measured.broker_cpu_ns > 0 {
-        line("broker CPU", format!("{:.3} us/delivery", measured.cpu_us_per_delivery));
+        line("broker CPU", format!("{:.3} us/{each}", measured.cpu_us_per_delivery));
         line("broker cores", format!("{:.2}", measured.broker_cpu_share));
     }
     let limit =
@@ -252,7 +253,10 @@ fn grid(rows: &[Vec<String>]) -> String {
 pub(crate) fn describe(result: &RunResult) -> String {
     let pace = match (result.window, result.rate) {
         _ if result.scenario == Scenario::Connect => String::new(),
-        (Some(window), _) => format!(", window {window}"),
+        (Some(window), _) => match result.measured.window_granted {
+            Some(granted) => format!(", window {window} (receive maximum {granted})"),
+            None => format!(", window {window}"),
+        },
         (None, Some(per_s)) => format!(", {} msg/s offered", rate(per_s)),
         (None, None) => String::new(),
     };

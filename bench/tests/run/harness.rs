@@ -13,7 +13,11 @@ use serde_json::Value;
 /// A broker with two shards in this process, for a test that leaves something behind or uses client
 /// identifiers and topics that another one uses too. It ends with the process.
 pub(crate) fn muring() -> SocketAddr {
-    let flags = ["muring", "--listen", "127.0.0.1:0", "--shards", "2", "--log-level", "error"];
+    muring_with("2")
+}
+
+pub(crate) fn muring_with(shards: &str) -> SocketAddr {
+    let flags = ["muring", "--listen", "127.0.0.1:0", "--shards", shards, "--log-level", "error"];
     let cores = muring::cores::available();
     let loaded = Config::load(&Cli::parse_from(flags), std::iter::empty(), &cores).unwrap();
     // Dropping it does not stop it.

@@ -91,6 +91,10 @@ fn persistent_sessions_get_what_was_sent_while_they_were_away() {
         check_broker(&format!(
             "persistent --publishers 5 --rate 100 --churn-ms 20 --away-ms 20 --protocol {protocol}"
         ));
+        check_broker(&format!(
+            "persistent --publishers 2 --rate 2000 --churn-ms 10 --away-ms 10 --qos 2 \
+             --protocol {protocol}"
+        ));
     }
 }
 
