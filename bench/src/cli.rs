@@ -1,5 +1,6 @@
 //! What was typed. What it means for a run is [`crate::plan`]'s part.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -269,6 +270,14 @@ pub(crate) struct Floor {
     /// The mistake comes with every so many messages of a publisher
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
     pub(crate) every: Option<u64>,
+}
+
+/// What was typed, without the program. The alias `cargo load` ends with `--`, so that flags come here
+/// and not to cargo; a second one, typed by habit, means nothing more.
+pub(crate) fn words() -> impl Iterator<Item = OsString> {
+    let mut words = std::env::args_os().skip(1).peekable();
+    words.next_if(|word| word == "--");
+    words
 }
 
 impl Command {

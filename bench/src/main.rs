@@ -24,7 +24,7 @@ use net::uring::Uring;
 use plan::Scenario;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(std::env::args_os().take(1).chain(cli::words()));
     match execute(&cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

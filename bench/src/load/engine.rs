@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use shards::codec::{AckKind, Framed, Packet, PacketKind, Publish, decode, frame};
-use shards::ids::{PacketId, QoS};
+use shards::ids::{PacketId, QoS, Version};
 
 use super::publisher::{Due, Left, PACKET_IDS, Publisher, Stamp};
 use super::stats::Stats;
@@ -309,7 +309,14 @@ impl Engine {
             match decode(&framed, self.plan.version()) {
                 Ok(Packet::Publish(publish)) => self.on_publish(client, &publish, now_ns, outs),
                 Ok(packet) => self.on_packet(client, &packet, now_ns, outs),
-                Err(reject) => self.answer(client, reject.why),
+                // A broker that does not have this version refuses in the form of one that it has.
+                Err(reject) => match decode(&framed, Version::V311) {
+                    Ok(Packet::Connack(old)) if is_greeting && old.reason.is_error() => {
+                        let why = format!("{:?} in CONNACK, in the form of 3.1.1", old.reason);
+                        self.refuse(client, why);
+                    }
+                    Ok(_) | Err(_) => self.answer(client, reject.why),
+                },
             }
         }
         used

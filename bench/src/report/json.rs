@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::RunResult;
+use crate::cli;
 use crate::measure::machine::Machine;
 
 /// A result and what it was measured on.
@@ -21,7 +22,7 @@ impl Single {
 
 /// As it was typed, without the program's path.
 pub(crate) fn command() -> Vec<String> {
-    std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect()
+    cli::words().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 pub(crate) fn text(value: &impl Serialize) -> String {

@@ -43,6 +43,9 @@ fn nobody_listens() {
 fn a_broker_that_refuses() {
     // CONNACK, return code 5: not authorised.
     run("p2p --publishers 1", &answering(&[0x20, 2, 0, 5])).expect_failure(&["refused", "bench-"]);
+    // Return code 1, which only 3.1.1 has: it does not speak 5.0.
+    run("p2p --publishers 1 --protocol 5.0", &answering(&[0x20, 2, 0, 1]))
+        .expect_failure(&["refused", "UnsupportedProtocolVersion"]);
 }
 
 #[test]
