@@ -68,7 +68,7 @@ numbers! {
         dropped_too_large,
         /// Expired before delivery began.
         dropped_expired,
-        /// QoS 0 that waited for retained messages when the client left.
+        /// QoS 0 for a session whose client is away, or left while it waited.
         dropped_offline,
         /// Publishes that the client may not send.
         denied_publish,

@@ -49,7 +49,10 @@ impl Local {
         let Some(session) = self.sessions.get_mut(to) else { return Delivered::Dropped };
         let Some(conn) = session.conn.and_then(|index| self.conns.at_mut(index)) else {
             return match how.qos {
-                QoS::AtMostOnce => Delivered::Dropped,
+                QoS::AtMostOnce => {
+                    self.counters.dropped_offline += 1;
+                    Delivered::Dropped
+                }
                 QoS::AtLeastOnce | QoS::ExactlyOnce => self.enqueue(to, how, group, fan),
             };
         };

@@ -29,6 +29,24 @@ fn a_session_is_present_until_it_expires() {
 }
 
 #[test]
+fn qos_0_for_a_client_that_is_away_is_dropped_and_counted() {
+    everywhere(&plain(), |world| {
+        let connect = keeping(Version::V5, "client", 1000);
+        let (client, _) = world.connect_with(&connect);
+        world.subscribe(client, "a", QoS::AtLeastOnce);
+        world.cut(client);
+        world.settle();
+        let publisher = world.connect("publisher", Version::V5);
+        world.publish(publisher, "a", "lost", QoS::AtMostOnce);
+        world.publish(publisher, "a", "kept", QoS::AtLeastOnce);
+        world.settle();
+        assert_eq!(world.snapshot().counters.dropped_offline, 1);
+        assert!(world.reconnect(client, &connect).session_present);
+        world.expect_publish(client, "a", "kept");
+    });
+}
+
+#[test]
 fn version_3_keeps_a_session_unless_it_is_clean() {
     everywhere(&plain(), |world| {
         for version in [Version::V31, Version::V311] {
