@@ -101,6 +101,8 @@ numbers! {
         rejected_packet_too_large,
         rejected_other,
         slow_subscribers_disconnected,
+        /// Operations of the durable store that failed.
+        store_failures,
     }
 }
 

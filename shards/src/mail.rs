@@ -91,6 +91,8 @@ pub enum Mail<'a> {
     },
     /// The sender has published its last message.
     StopFence,
+    /// The sender has told of everything that it got back from the store.
+    RestoreFence,
 }
 
 const PUBLISH: u8 = 1;
@@ -105,6 +107,7 @@ const RETAINED_END: u8 = 9;
 const HAND_OVER: u8 = 10;
 const COUNTERS: u8 = 11;
 const STOP_FENCE: u8 = 12;
+const RESTORE_FENCE: u8 = 13;
 
 const RETAIN: u8 = 0x04;
 const EXPIRES: u8 = 0x08;
@@ -181,6 +184,7 @@ impl Mail<'_> {
                 bytes_into(values, out);
             }
             Self::StopFence => out.push(STOP_FENCE),
+            Self::RestoreFence => out.push(RESTORE_FENCE),
         }
     }
 }
@@ -223,6 +227,7 @@ impl<'a> Mail<'a> {
             HAND_OVER => read_hand_over(reader, parcel, take)?,
             COUNTERS => Self::Counters { values: reader.bytes()? },
             STOP_FENCE => Self::StopFence,
+            RESTORE_FENCE => Self::RestoreFence,
             _ => return None,
         })
     }
@@ -265,15 +270,6 @@ fn read_publish<'a>(
         publisher: reader.u64()?,
         groups: reader.bytes()?,
     })
-}
-
-/// A message as a record of the store.
-#[must_use]
-pub fn message_record(message: &Message<'_>) -> Vec<u8> {
-    let mut record = Vec::new();
-    let inline = Message { payload: Payload::Inline(message.payload.bytes()), ..*message };
-    message_into(&inline, 0, &mut record);
-    record
 }
 
 fn message_into(message: &Message<'_>, flags: u8, out: &mut Vec<u8>) {
@@ -477,5 +473,6 @@ mod tests {
         check(&Mail::RetainedEnd { question: 1, cursor: Some("") });
         check(&Mail::Counters { values: &[0; 24] });
         check(&Mail::StopFence);
+        check(&Mail::RestoreFence);
     }
 }

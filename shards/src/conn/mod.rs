@@ -105,6 +105,10 @@ pub struct Conn {
     pub timer: Option<TimerId>,
     /// The peer's Maximum Packet Size.
     pub packet_bytes_max: u32,
+    /// Operations of the store that are out and must be done before anything more is sent.
+    pub fences: u32,
+    /// CONNACK has been handed to the shell.
+    pub is_welcomed: bool,
     /// The peer's Receive Maximum, or our own bound where that is lower.
     pub window: u16,
     /// Topic aliases that we may use towards the peer.
@@ -135,6 +139,8 @@ impl Conn {
             keep_alive_s: 0,
             timer: None,
             packet_bytes_max: u32::MAX,
+            fences: 0,
+            is_welcomed: false,
             window: u16::MAX,
             alias_out_max: 0,
             extras: None,

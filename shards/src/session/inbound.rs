@@ -30,6 +30,17 @@ impl Inbound {
         }
     }
 
+    /// All of them, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = PacketId> + '_ {
+        let listed = self.few.iter().copied();
+        let set = (0..=u16::MAX).filter(|&value| match &self.many {
+            Some(words) => words[usize::from(value / 64)] & (1 << (value % 64)) != 0,
+            None => false,
+        });
+        let set = if self.many.is_some() { Some(set) } else { None };
+        listed.chain(set.into_iter().flatten()).filter_map(PacketId::new)
+    }
+
     /// False if it was there.
     pub fn insert(&mut self, id: PacketId) -> bool {
         if self.contains(id) {

@@ -121,6 +121,10 @@ pub struct Session {
     /// A SUBSCRIBE whose SUBACK waits for other shards: the number of its barrier.
     pub subscribing: Option<u64>,
     pub stream: Option<Box<RetainedStream>>,
+    /// The store knows of it and is told of every change.
+    pub is_stored: bool,
+    /// The store has missed a change: it is told everything with the next one.
+    pub is_dirty: bool,
 }
 
 impl Session {

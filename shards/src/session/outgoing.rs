@@ -4,7 +4,7 @@
 //! entries in flight stand in the order of their first sending *and*, seen from the oldest, of their
 //! identifiers: an acknowledgement is found by binary search, retransmission is a walk from the front.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::inbound::Inbound;
 use super::messages::{MessageRef, Messages};
@@ -51,6 +51,8 @@ pub struct Delivery {
     /// The shared subscription it was picked for.
     pub group: Option<GroupId>,
     pub ids: Ids,
+    /// Its number in the store, from 1; 0 if it is not there.
+    pub number: u64,
 }
 
 /// Where an exchange stands.
@@ -95,6 +97,28 @@ pub struct Outgoing {
     queue_bytes: usize,
     /// Queued deliveries of QoS 0.
     queued_qos0: usize,
+    /// The last number given to a delivery that is stored.
+    last_number: u64,
+    /// Exchanges begun so far, of a session that is stored.
+    begun: u64,
+}
+
+/// An exchange as the store knew it.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoredExchange {
+    pub packet_id: PacketId,
+    /// Number of its message; of no interest once that is released.
+    pub number: u64,
+    pub begun: u64,
+    pub released: Option<u32>,
+}
+
+/// An exchange as the store is to know it.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenExchange {
+    pub packet_id: PacketId,
+    /// Its number among the PUBRECs, if PUBREC has come.
+    pub released: Option<u32>,
 }
 
 /// Places of ended exchanges that may stand among the open ones before they are swept out.
@@ -195,6 +219,89 @@ impl Outgoing {
         entry.stage = Some(Stage::Released);
         self.unsent -= usize::from(std::mem::take(&mut entry.is_unsent));
         entry.delivery.take()
+    }
+
+    /// A number for a delivery that is stored.
+    pub fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Counts an exchange that is stored.
+    pub fn next_begun(&mut self) -> u64 {
+        self.begun += 1;
+        self.begun
+    }
+
+    /// Goes on counting behind numbers that were given out elsewhere.
+    pub fn count_to(&mut self, number: u64, begun: u64) {
+        self.last_number = self.last_number.max(number);
+        self.begun = self.begun.max(begun);
+    }
+
+    /// PUBRECs that have come so far: the number of the latest.
+    #[must_use]
+    pub fn releases(&self) -> u32 {
+        self.releases
+    }
+
+    /// Visits what is in flight, oldest first, then the queue.
+    pub fn each_mut(&mut self, mut visit: impl FnMut(Option<OpenExchange>, Option<&mut Delivery>)) {
+        for entry in self.inflight.iter_mut().filter(|entry| entry.stage.is_some()) {
+            let is_released = entry.stage == Some(Stage::Released);
+            let released = is_released.then_some(entry.release);
+            let open = OpenExchange { packet_id: entry.id, released };
+            visit(Some(open), entry.delivery.as_mut());
+        }
+        for delivery in &mut self.queue {
+            visit(None, Some(delivery));
+        }
+    }
+
+    /// After a restart: `queued` are all deliveries in the order of their numbers, `exchanges` those of
+    /// them that have begun and those whose message is released. Gives back the identifiers of
+    /// exchanges whose message is not there.
+    pub fn restore(
+        &mut self,
+        queued: Vec<Delivery>,
+        mut exchanges: Vec<RestoredExchange>,
+        messages: &Messages,
+    ) -> Vec<PacketId> {
+        let mut lost = Vec::new();
+        let mut waiting: BTreeMap<u64, Delivery> =
+            queued.into_iter().map(|delivery| (delivery.number, delivery)).collect();
+        self.last_number = waiting.last_key_value().map_or(0, |(&number, _)| number);
+        exchanges.sort_by_key(|exchange| exchange.begun);
+        for exchange in exchanges {
+            let delivery = match exchange.released {
+                Some(_) => None,
+                None => match waiting.remove(&exchange.number) {
+                    Some(delivery) => Some(delivery),
+                    None => {
+                        lost.push(exchange.packet_id);
+                        continue;
+                    }
+                },
+            };
+            let is_released = exchange.released.is_some();
+            self.inflight.push_back(Inflight {
+                id: exchange.packet_id,
+                delivery,
+                stage: Some(if is_released { Stage::Released } else { Stage::Published }),
+                is_unsent: false,
+                release: exchange.released.unwrap_or(0),
+            });
+            self.releases = self.releases.max(exchange.released.unwrap_or(0));
+            self.begun = self.begun.max(exchange.begun);
+            self.last_id = Some(exchange.packet_id);
+        }
+        self.open = self.inflight.len();
+        // Nobody knows in which order they would have to stand.
+        self.skipped = self.open > 0;
+        for delivery in waiting.into_values() {
+            self.enqueue(delivery, messages);
+        }
+        lost
     }
 
     /// A new connection: every unacknowledged PUBLISH is to be repeated, as the window allows. Answers
@@ -358,7 +465,7 @@ mod tests {
             retain: false,
             expires: None,
         });
-        Delivery { message, qos, retain: false, group: None, ids: Ids::None }
+        Delivery { message, qos, retain: false, group: None, ids: Ids::None, number: 0 }
     }
 
     #[test]

@@ -45,9 +45,10 @@ impl Shard {
             }
             Some((Stage::Published, Some(QoS::ExactlyOnce))) => {
                 let local = &mut self.local;
-                if let Some(session) = local.sessions.get_mut(session)
-                    && let Some(delivery) = session.outgoing_mut().release(packet_id)
+                if let Some(found) = local.sessions.get_mut(session)
+                    && let Some(delivery) = found.outgoing_mut().release(packet_id)
                 {
+                    local.store_released(session, packet_id, &delivery);
                     local.messages.release(delivery.message);
                 }
                 ReasonCode::Success
@@ -89,11 +90,15 @@ impl Shard {
         ack: &Ack<'_>,
         out: &mut Outbox,
     ) -> Result<(), Reject> {
-        let Some(session) = self.local.sessions.get_mut(session) else { return Ok(()) };
+        let session_id = session;
+        let Some(session) = self.local.sessions.get_mut(session_id) else { return Ok(()) };
         let was_open =
             session.inbound.as_mut().is_some_and(|inbound| inbound.remove(ack.packet_id));
         if session.inbound_count() == 0 {
             session.inbound = None;
+        }
+        if was_open {
+            self.local.store_inbound(session_id, ack.packet_id, false);
         }
         let reason =
             if was_open { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
@@ -111,10 +116,13 @@ impl Shard {
         let Some(session) = local.sessions.get_mut(id) else { return };
         let has_stream = session.stream.is_some();
         let outgoing = session.outgoing_mut();
-        if let Some(delivery) = outgoing.end(ack.packet_id) {
+        let delivery = outgoing.end(ack.packet_id);
+        let waits = outgoing.waits();
+        local.store_ended(id, ack.packet_id, delivery.as_ref());
+        if let Some(delivery) = delivery {
             local.messages.release(delivery.message);
         }
-        if outgoing.waits() || has_stream {
+        if waits || has_stream {
             self.pump(now, id, out);
         }
     }

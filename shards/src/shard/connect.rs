@@ -253,7 +253,9 @@ impl Shard {
             let why = "this shard has as many sessions as it may";
             return Err(Reject { reason: ReasonCode::QuotaExceeded, why });
         }
+        let mut was_stored = false;
         if let Some(session) = existing {
+            was_stored = self.local.sessions.get(session).is_some_and(|s| s.is_stored);
             self.take_over(now, session, connect.clean_start, out);
             if connect.clean_start {
                 self.end_session(now, session, out);
@@ -263,14 +265,11 @@ impl Shard {
         let session_present = existing.is_some();
         let session = existing
             .unwrap_or_else(|| self.local.sessions.insert(new_session(client_id, connect.version)));
-        self.bind(
-            now,
-            id,
-            session,
-            connect,
-            Granted { session, session_present, expiry_s, keep_alive_s },
-        )
-        .ok_or(Reject { reason: ReasonCode::UnspecifiedError, why: "the connection is gone" })
+        let granted = Granted { session, session_present, expiry_s, keep_alive_s };
+        let granted = self.bind(now, id, session, connect, granted);
+        self.store_bound(now, session, was_stored);
+        granted
+            .ok_or(Reject { reason: ReasonCode::UnspecifiedError, why: "the connection is gone" })
     }
 
     fn bind(
@@ -479,7 +478,7 @@ pub(super) fn is_reserved(topic: &str) -> bool {
     topic == "$SYS" || topic.starts_with("$SYS/")
 }
 
-fn new_session(client_id: &str, version: Version) -> Session {
+pub(super) fn new_session(client_id: &str, version: Version) -> Session {
     Session {
         client_id: client_id.into(),
         conn: None,
@@ -494,6 +493,8 @@ fn new_session(client_id: &str, version: Version) -> Session {
         unsettled: Vec::new(),
         subscribing: None,
         stream: None,
+        is_stored: false,
+        is_dirty: false,
     }
 }
 

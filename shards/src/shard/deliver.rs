@@ -5,7 +5,6 @@ use crate::limits::OverflowPolicy;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::Message;
 use crate::session::outgoing::{Delivery, Ids, Outgoing};
-use crate::store::StoreOp;
 use crate::time::Now;
 use crate::topic::GroupId;
 
@@ -53,21 +52,22 @@ impl Local {
                     self.counters.dropped_offline += 1;
                     Delivered::Dropped
                 }
-                QoS::AtLeastOnce | QoS::ExactlyOnce => self.enqueue(to, how, group, fan),
+                QoS::AtLeastOnce | QoS::ExactlyOnce => self.enqueue(now, to, how, group, fan),
             };
         };
         if session.is_holding() {
-            let delivered = self.enqueue(to, how, group, fan);
+            let delivered = self.enqueue(now, to, how, group, fan);
             if delivered == Delivered::Queued && fan.message.retain {
                 self.overtake(to, fan.message.topic);
             }
             return delivered;
         }
         let has_room = conn.out_bytes() < self.settings.out_bytes_max as usize;
+        let mut number = 0;
         let packet_id = if how.qos == QoS::AtMostOnce {
             // Left over from when live messages waited behind retained ones.
             if session.outgoing.as_ref().is_some_and(|outgoing| outgoing.has_queued_qos0()) {
-                return self.enqueue(to, how, group, fan);
+                return self.enqueue(now, to, how, group, fan);
             }
             if !has_room {
                 self.counters.dropped_output_full += 1;
@@ -76,17 +76,23 @@ impl Local {
             None
         } else {
             let window = usize::from(conn.window);
+            let is_stored = session.is_stored;
             let outgoing = session.outgoing_mut();
             if !has_room || outgoing.waits() || outgoing.inflight_count() >= window {
-                return self.enqueue(to, how, group, fan);
+                return self.enqueue(now, to, how, group, fan);
             }
             let message = fan.keep(&mut self.messages);
             let ids = Ids::new(how.ids);
-            let delivery = Delivery { message, qos: how.qos, retain: how.retain, group, ids };
+            if is_stored {
+                number = outgoing.next_number();
+            }
+            let delivery =
+                Delivery { message, qos: how.qos, retain: how.retain, group, ids, number };
             match outgoing.begin(delivery) {
                 Ok(id) => Some(id),
                 Err(delivery) => {
                     outgoing.enqueue(delivery, &self.messages);
+                    self.store_message(now, to, &fan.message, how, (group, number));
                     return Delivered::Queued;
                 }
             }
@@ -96,6 +102,10 @@ impl Local {
             Ok(()) => {
                 list(conn, out);
                 self.counters.messages_sent += 1;
+                if let Some(id) = packet_id.filter(|_| number > 0) {
+                    self.store_message(now, to, &fan.message, how, (group, number));
+                    self.store_begun(to, number, id, how.qos);
+                }
                 Delivered::Sent
             }
             Err(TooLarge) => {
@@ -118,12 +128,14 @@ impl Local {
         if let (Some(id), Some(session)) = (packet_id, self.sessions.get_mut(to))
             && let Some(delivery) = session.outgoing_mut().end(id)
         {
+            self.store_ended(to, id, Some(&delivery));
             self.messages.release(delivery.message);
         }
     }
 
     fn enqueue(
         &mut self,
+        now: Now,
         to: SessionId,
         how: How<'_>,
         group: Option<GroupId>,
@@ -146,13 +158,19 @@ impl Local {
             };
             match policy {
                 OverflowPolicy::DropOldest => {
+                    let mut gone = Vec::new();
                     while is_over(outgoing)
                         && let Some(oldest) = outgoing.dequeue(&self.messages)
                     {
+                        gone.extend((oldest.number > 0).then_some(oldest.number));
                         self.messages.release(oldest.message);
                         self.counters.dropped_queue_oldest += 1;
                     }
-                    if is_over(outgoing) {
+                    let is_over = is_over(outgoing);
+                    for number in gone {
+                        self.store_gone(to, number);
+                    }
+                    if is_over {
                         self.counters.dropped_queue_newest += 1;
                         return Delivered::Dropped;
                     }
@@ -172,17 +190,17 @@ impl Local {
                 }
             }
         }
-        if self.settings.is_durable && how.qos != QoS::AtMostOnce && session.expiry_s > 0 {
-            let client_id = session.client_id.as_bytes().to_vec();
-            let record = crate::mail::message_record(&fan.message);
-            self.stores.push(StoreOp::Enqueue { client_id, record });
-        }
+        let Some(session) = self.sessions.get_mut(to) else { return Delivered::Dropped };
+        let is_stored = session.is_stored && how.qos != QoS::AtMostOnce;
+        let outgoing = session.outgoing_mut();
+        let number = if is_stored { outgoing.next_number() } else { 0 };
         let message = fan.keep(&mut self.messages);
         let ids = Ids::new(how.ids);
         outgoing.enqueue(
-            Delivery { message, qos: how.qos, retain: how.retain, group, ids },
+            Delivery { message, qos: how.qos, retain: how.retain, group, ids, number },
             &self.messages,
         );
+        self.store_message(now, to, &fan.message, how, (group, number));
         Delivered::Queued
     }
 
@@ -235,7 +253,7 @@ impl Local {
     }
 
     /// Sends one delivery that waited.
-    fn send_delivery(&mut self, now: Now, to: SessionId, delivery: Delivery, out: &mut Outbox) {
+    fn send_delivery(&mut self, now: Now, to: SessionId, mut delivery: Delivery, out: &mut Outbox) {
         let Some(session) = self.sessions.get_mut(to) else {
             return self.messages.release(delivery.message);
         };
@@ -243,6 +261,7 @@ impl Local {
         let message = self.messages.view(&delivery.message);
         let Some(conn) = conn.filter(|_| !is_expired(now, &message)) else {
             self.counters.dropped_expired += 1;
+            self.store_gone(to, delivery.number);
             return self.messages.release(delivery.message);
         };
         let how = How { qos: delivery.qos, retain: delivery.retain, ids: delivery.ids.as_slice() };
@@ -258,8 +277,20 @@ impl Local {
         }
         // The identifier is known only once the exchange has begun, and then the delivery is inside it.
         let outgoing = session.outgoing.get_or_insert_default();
+        // A retained message for a new subscription was not owed before.
+        let (is_new, qos) = (session.is_stored && delivery.number == 0, delivery.qos);
+        if is_new {
+            delivery.number = outgoing.next_number();
+        }
+        let number = delivery.number;
         match outgoing.begin(delivery) {
-            Ok(id) => self.send_again(now, to, id, false, out),
+            Ok(id) => {
+                if is_new {
+                    self.store_delivery(now, to, id);
+                }
+                self.store_begun(to, number, id, qos);
+                self.send_again(now, to, id, false, out);
+            }
             Err(delivery) => outgoing.enqueue(delivery, &self.messages),
         }
     }

@@ -1,7 +1,7 @@
 //! Where a message goes: to sessions of this shard, and as one mail to each other shard that has
 //! somebody for it (ARCHITECTURE: the way of a PUBLISH).
 
-use crate::ids::{SessionId, ShardId, StoreTicket, SubscriptionId};
+use crate::ids::{SessionId, ShardId, SubscriptionId};
 use crate::limits::{SCRATCH_BYTES_MAX, ShareStrategy};
 use crate::mail::{Mail, PublishMail};
 use crate::reject::ReasonCode;
@@ -104,23 +104,11 @@ impl Shard {
         if targets != 0 {
             self.post_publish(source, &message, targets, remote, owner, &mut outcome);
         }
-        self.store(source, out);
+        self.flush_stores(now, source.completion, out);
         if !outcome.is_matched {
             self.local.counters.messages_unmatched += 1;
         }
         outcome
-    }
-
-    /// Hands what was queued for sessions that outlive their connections to the store; the message is
-    /// accepted when that is done.
-    fn store(&mut self, source: &Source, out: &mut Outbox) {
-        for op in self.local.stores.drain(..) {
-            let completion = source.completion.unwrap_or(0);
-            if let Some(completion) = self.completions.get_mut(completion) {
-                completion.waiting += 1;
-            }
-            out.stores.push((StoreTicket(self.stored.insert(completion)), op));
-        }
     }
 
     /// One mail to each shard in `targets`.
@@ -193,7 +181,7 @@ impl Shard {
         if picked != 0 {
             self.post_publish(&source, &publish.message, picked, 0, None, &mut outcome);
         }
-        self.store(&source, out);
+        self.flush_stores(now, source.completion, out);
         if let Some(completion) = completion {
             self.complete(completion, outcome.reason(), out);
         }
@@ -350,7 +338,7 @@ impl Shard {
         if picked != 0 {
             self.post_publish(&source, &copy, picked, 0, None, &mut outcome);
         }
-        self.store(&source, out);
+        self.flush_stores(now, source.completion, out);
     }
 
     fn random_for_share(&mut self) -> u64 {

@@ -16,6 +16,7 @@ use crate::time::Now;
 use crate::timers::Timer;
 
 use super::connect::allowance;
+use super::durable;
 use super::effect::{Closing, Note, Outbox};
 use super::fanout::Source;
 use super::input::CloseCause;
@@ -85,6 +86,9 @@ impl Shard {
         let is_connected = conn.session().is_some();
         // While the connection still has its session, which knows who the client is.
         self.note(id, reject, out);
+        let Some(conn) = self.local.conns.get_mut(id) else { return };
+        durable::drop_fenced(conn);
+        let is_connected = is_connected && conn.is_welcomed;
         // No DISCONNECT before a CONNACK [MQTT-3.14.0-1]; none at all in 3.x.
         if version == Version::V5 && is_connected {
             let mut packet = Vec::new();
@@ -118,6 +122,7 @@ impl Shard {
         if conn.state == State::Closing {
             return;
         }
+        durable::drop_fenced(conn);
         conn.state = State::Closing;
         let backlog = std::mem::take(&mut conn.backlog);
         self.local.pool.give(backlog.bytes);
@@ -231,6 +236,7 @@ impl Shard {
     /// Sets the timers of a session without connection.
     fn await_expiry(&mut self, now: Now, id: SessionId, out: &mut Outbox) {
         let local = &mut self.local;
+        local.store_terms(now, id);
         let Some(session) = local.sessions.get_mut(id) else { return };
         if session.expiry_s < u32::MAX {
             let deadline = now.time + Duration::from_secs(session.expiry_s.into());
@@ -301,6 +307,9 @@ impl Shard {
                 SubscriptionKey::Node(node) => self.withdraw(node, id),
                 SubscriptionKey::Group(group) => self.leave_group(group, id),
             }
+        }
+        if self.local.sessions.get(id).is_some_and(|session| session.is_stored) {
+            self.local.store_end(id);
         }
         let Some(session) = self.local.sessions.remove(id) else { return };
         for (_, completion) in session.unsettled {
@@ -381,6 +390,7 @@ impl Shard {
         }
         if self.stopping == Stopping::Told
             && self.local.conns.count() == 0
+            && self.awaited.is_empty()
             && !self.mail.has_staged()
         {
             out.stopped = true;

@@ -9,9 +9,9 @@ use crate::limits::Settings;
 use crate::reject::Reject;
 use crate::session::Sessions;
 use crate::session::messages::Messages;
-use crate::store::StoreOp;
 use crate::timers::Timers;
 
+use super::durable::Emitted;
 use super::effect::{Outbox, Reading};
 use super::render::Rendered;
 
@@ -32,8 +32,8 @@ pub(super) struct Local {
     pub(super) rendered: Rendered,
     /// Connections that no reason holds any longer; they go on at the end of the batch.
     pub(super) resumable: Vec<ConnId>,
-    /// What has to be made durable before the message at hand is accepted.
-    pub(super) stores: Vec<StoreOp>,
+    /// Operations for the store, until the end of the message or input at hand.
+    pub(super) emitted: Vec<Emitted>,
     /// Connections to be ended because their client is too slow; done when the delivery is.
     pub(super) evicted: Vec<(ConnId, Reject)>,
 }
@@ -105,7 +105,7 @@ impl Local {
 
 /// Notes that a connection has something to send, once.
 pub(super) fn list(conn: &mut Conn, out: &mut Outbox) {
-    if !conn.is_sending && !conn.is_listed {
+    if !conn.is_sending && !conn.is_listed && conn.fences == 0 {
         conn.is_listed = true;
         out.sends.push(conn.id);
     }

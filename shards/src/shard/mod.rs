@@ -8,6 +8,7 @@
 mod acks;
 mod connect;
 mod deliver;
+mod durable;
 mod effect;
 mod fanout;
 mod input;
@@ -18,6 +19,7 @@ mod post;
 mod publish;
 mod receive;
 mod render;
+mod restore;
 mod retained;
 mod shares;
 mod subscribe;
@@ -27,6 +29,8 @@ pub use crate::origin::Origin;
 pub use crate::output::Output;
 pub use effect::{Adopt, Closing, Note, Outbox, Reading};
 pub use input::{CloseCause, Input};
+
+use std::collections::VecDeque;
 
 use crate::arena::Tickets;
 use crate::auth::{Authenticate, Authorise};
@@ -104,8 +108,17 @@ pub struct Shard {
     yielded: Vec<SessionId>,
     /// Messages whose acknowledgement waits for other shards or the store.
     completions: Tickets<Completion>,
-    /// Durable operations that are out, and the completion that waits for each.
-    stored: Tickets<u64>,
+    /// Operations of the store that are out, in their order, and what waits for each.
+    awaited: VecDeque<durable::Awaited>,
+    /// The number of the latest.
+    store_ticket: u64,
+    /// It may hold what was to be removed.
+    has_store_failed: bool,
+    /// Connections of 3.x that end because a message of theirs was not stored.
+    unstored: Vec<ConnId>,
+    restoring: restore::Restoring,
+    /// Shards that have told of everything they got back from the store.
+    restore_fences: u64,
     retained_timer: Option<(Time, TimerId)>,
     /// Connections that wait for room in a ring.
     congested: Vec<ConnId>,
@@ -137,7 +150,7 @@ impl Shard {
                 pool: Pool::default(),
                 rendered: Rendered::default(),
                 resumable: Vec::new(),
-                stores: Vec::new(),
+                emitted: Vec::new(),
                 evicted: Vec::new(),
                 settings,
             },
@@ -155,7 +168,12 @@ impl Shard {
             deferred_asks: Vec::new(),
             yielded: Vec::new(),
             completions: Tickets::default(),
-            stored: Tickets::default(),
+            awaited: VecDeque::new(),
+            store_ticket: 0,
+            has_store_failed: false,
+            unstored: Vec::new(),
+            restoring: restore::Restoring::default(),
+            restore_fences: 0,
             retained_timer: None,
             congested: Vec::new(),
             posted: 0,
@@ -182,12 +200,14 @@ impl Shard {
                 self.on_authenticated(now, conn, verdict, out);
             }
             Input::Mail { from } => self.on_mail(now, from, out),
-            Input::Stored { ticket, outcome } => self.on_stored(ticket, outcome, out),
+            Input::Stored { ticket, outcome } => self.on_stored(now, ticket, outcome, out),
             Input::Deadline => self.on_deadline(now, out),
             Input::Load { busy_permille } => self.busy_permille = busy_permille,
             Input::Stop => self.on_stop(now, out),
         }
         self.evict(now, out);
+        self.end_unstored(now, out);
+        self.flush_stores(now, None, out);
     }
 
     /// Ends a batch of inputs: mail goes into the rings as far as there is room, connections that
@@ -216,13 +236,19 @@ impl Shard {
             self.flush_mail(out);
         }
         self.finish_stop(now, out);
+        self.flush_stores(now, None, out);
     }
 
     /// The bytes to send on `conn`, in exchange for an empty buffer to fill next. From here until
-    /// `Input::Drained` the connection counts them against its limit and asks for no other send.
+    /// `Input::Drained` the connection counts them against its limit and asks for no other send. Empty
+    /// if they must wait for the store: then no `Drained` is due, and they are listed again.
     pub fn take_output(&mut self, conn: ConnId) -> Output {
         let Some(conn) = self.local.conns.get_mut(conn) else { return Output::default() };
         conn.is_listed = false;
+        if conn.fences > 0 {
+            return Output::default();
+        }
+        conn.is_welcomed |= conn.session().is_some();
         let mut output = std::mem::take(&mut conn.output);
         output.is_awaited = conn.pauses.has(PauseReason::OutputFull)
             || conn
@@ -325,7 +351,7 @@ impl Shard {
     }
 
     fn is_congested(&self) -> bool {
-        self.mail.others().any(|to| self.mail.is_congested(to))
+        self.is_store_behind() || self.mail.others().any(|to| self.mail.is_congested(to))
     }
 }
 

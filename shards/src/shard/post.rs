@@ -66,6 +66,7 @@ impl Shard {
             }
             Mail::Counters { values } => self.on_counters(from, values),
             Mail::StopFence => self.fences |= 1 << from.0,
+            Mail::RestoreFence => self.restore_fences |= 1 << from.0,
         }
     }
 }

@@ -9,12 +9,11 @@ use bytes::Bytes;
 use crate::codec::{self, AckKind, Publish};
 use crate::conn::PendingAck;
 use crate::conn::pause::PauseReason;
-use crate::ids::{ConnId, PacketId, QoS, SessionId, ShardId, StoreTicket};
+use crate::ids::{ConnId, PacketId, QoS, SessionId, ShardId};
 use crate::limits::{OverflowPolicy, SPLICE_BYTES_MIN};
 use crate::mail::Mail;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::{Message, Payload};
-use crate::store::StoreOutcome;
 use crate::time::Now;
 use crate::topic::{levels, topic_hash};
 
@@ -158,7 +157,7 @@ impl Shard {
             }
             None => self.acknowledge(id, session, publish.qos, publish.packet_id, reason, out),
         }
-        if outcome.is_congested {
+        if outcome.is_congested || self.is_store_behind() {
             self.local.pause(id, PauseReason::MailboxFull);
             self.congested.push(id);
         }
@@ -291,11 +290,17 @@ impl Shard {
     fn send_owed_acks(&mut self, id: ConnId, session: SessionId, out: &mut Outbox) {
         loop {
             let Some(conn) = self.local.conns.get_mut(id) else { return };
+            let is_v5 = conn.version.is_v5();
             let acks = &mut conn.extras_mut().acks;
             let Some((ack, reason)) = acks.front().and_then(|ack| Some((ack, ack.reason?))) else {
                 break;
             };
             let (kind, packet_id) = (ack.kind, ack.packet_id);
+            if reason == ReasonCode::UnspecifiedError && !is_v5 {
+                // It was not stored, and 3.x has no way to say so.
+                self.unstored.push(id);
+                return;
+            }
             acks.pop_front();
             self.settle_inbound(session, kind, packet_id, reason);
             self.send_ack(id, kind, packet_id, reason, out);
@@ -357,10 +362,11 @@ impl Shard {
         reason: ReasonCode,
     ) {
         let Some(session) = self.local.sessions.get_mut(session) else { return };
-        // 3.x has no error in an acknowledgement: its exchange goes on.
+        // 3.x has no error in an acknowledgement: its exchange goes on, unless the message was not
+        // stored, and then it gets none.
         if kind == AckKind::Pubrec
             && reason.is_error()
-            && session.version.is_v5()
+            && (session.version.is_v5() || reason == ReasonCode::UnspecifiedError)
             && let Some(inbound) = session.inbound.as_mut()
         {
             inbound.remove(packet_id);
@@ -375,26 +381,18 @@ impl Shard {
         reason: ReasonCode,
         out: &mut Outbox,
     ) {
-        let Some(version) = self.local.conns.get(id).map(|conn| conn.version) else { return };
+        let Some(conn) = self.local.conns.get(id) else { return };
+        let (version, session) = (conn.version, conn.session());
+        if kind == AckKind::Pubrec
+            && !reason.is_error()
+            && let Some(session) = session
+        {
+            self.local.store_inbound(session, packet_id, true);
+        }
         self.local.send_with(id, out, |buffer| {
             codec::puback_into(version, kind, packet_id, reason, buffer);
         });
         self.hold_if_full(id);
-    }
-
-    /// A durable operation ended.
-    pub(super) fn on_stored(
-        &mut self,
-        ticket: StoreTicket,
-        outcome: StoreOutcome,
-        out: &mut Outbox,
-    ) {
-        let Some(completion) = self.stored.remove(ticket.0) else { return };
-        let reason = match outcome {
-            StoreOutcome::Durable => ReasonCode::Success,
-            StoreOutcome::Failed => ReasonCode::UnspecifiedError,
-        };
-        self.complete(completion, reason, out);
     }
 
     pub(super) fn publisher_hash(&self, session: SessionId) -> u64 {

@@ -45,6 +45,11 @@ impl Shard {
     /// what was kept before goes all the same.
     pub(super) fn keep_retained(&mut self, now: Now, message: &Message<'_>) -> bool {
         let payload = message.payload.bytes();
+        self.local.store_retained(
+            now,
+            message.topic,
+            Some(message).filter(|_| !payload.is_empty()),
+        );
         let counters = &mut self.local.counters;
         if payload.is_empty() {
             counters.retained_cleared += u64::from(self.index.retained.clear(message.topic));
@@ -64,6 +69,7 @@ impl Shard {
             counters.retained_refused += 1;
             // Better none than one that is known to be old [MQTT-3.3.1-5].
             self.index.retained.clear(message.topic);
+            self.local.store_retained(now, message.topic, None);
             return false;
         }
         counters.retained_set += 1;
@@ -84,7 +90,10 @@ impl Shard {
 
     pub(super) fn on_retained_expiry(&mut self, now: Now) {
         self.retained_timer = None;
-        let removed = self.index.retained.expire(now.time, EXPIRE_WORK);
+        let local = &mut self.local;
+        let removed = self.index.retained.expire(now.time, EXPIRE_WORK, |topic| {
+            local.store_retained(now, topic, None);
+        });
         self.local.counters.retained_expired += removed as u64;
         self.arm_retained_expiry();
     }
@@ -359,6 +368,7 @@ impl Shard {
             retain: true,
             group: None,
             ids: subscriber.id.map_or(Ids::None, Ids::One),
+            number: 0,
         });
     }
 }

@@ -6,8 +6,9 @@ use crate::ids::{ConnId, PacketId, SessionId, SubscriptionId, Version};
 use crate::mail::Mail;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::SubscriptionKey;
+use crate::store::record::SubscriptionRecord;
 use crate::time::Now;
-use crate::topic::{NodeId, SubOptions, Subscriber, TopicFilter, levels};
+use crate::topic::{GroupId, Installed, NodeId, SubOptions, Subscriber, TopicFilter, levels};
 
 use super::Shard;
 use super::effect::Outbox;
@@ -91,26 +92,45 @@ impl Shard {
             crate::ids::QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
         };
         let kept = SubOptions::new(qos, options.no_local, options.retain_as_published);
+        let record = SubscriptionRecord { options: kept.bits(), id };
         if let Some(share) = filter.share() {
             self.join_group(session, filter.filter(), share, kept, id);
+            self.local.store_subscription(session, text, Some(record));
             return refused(granted);
         }
         let subscriber = Subscriber { session, id, options: kept };
-        let installed = self.index.trie.subscribe(filter.filter(), subscriber);
-        if installed.first_here {
-            for to in self.mail.others() {
-                self.post(to, &Mail::Interest { filter: filter.filter(), is_added: true });
-            }
-        }
-        if let Some(session) = self.local.sessions.get_mut(session) {
-            session.subscriptions.insert(SubscriptionKey::Node(installed.node));
-        }
+        let installed = self.install(session, filter.filter(), subscriber);
+        self.local.store_subscription(session, text, Some(record));
         let wants_retained = match options.retain_handling {
             RetainHandling::Always => true,
             RetainHandling::IfNew => !installed.replaced,
             RetainHandling::Never => false,
         };
         Subscribed { code: granted, retained: wants_retained.then_some(installed.node) }
+    }
+
+    /// Puts an ordinary subscription into the index and tells the other shards.
+    pub(super) fn install(
+        &mut self,
+        session: SessionId,
+        filter: &str,
+        subscriber: Subscriber,
+    ) -> Installed {
+        let installed = self.index.trie.subscribe(filter, subscriber);
+        if installed.first_here {
+            for to in self.mail.others() {
+                self.post(to, &Mail::Interest { filter, is_added: true });
+            }
+        }
+        if let Some(session) = self.local.sessions.get_mut(session) {
+            session.subscriptions.insert(SubscriptionKey::Node(installed.node));
+        }
+        installed
+    }
+
+    /// Where the members of a shared subscription stand in the index, if there are any.
+    pub(super) fn find_group(&self, filter: &TopicFilter<'_>) -> Option<GroupId> {
+        self.index.trie.share_find(filter.filter(), filter.share()?)
     }
 
     /// Whether the client may have this subscription, and room for it.
@@ -218,6 +238,7 @@ impl Shard {
         if !found.subscriptions.remove(&key) {
             return ReasonCode::NoSubscriptionExisted;
         }
+        self.local.store_subscription(session, text, None);
         match key {
             SubscriptionKey::Node(node) => {
                 self.forget_retained(session, node);

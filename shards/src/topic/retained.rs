@@ -109,9 +109,11 @@ impl Retained {
         removed
     }
 
-    /// Removes messages that have expired, at most `work_max` of them; how many.
-    pub fn expire(&mut self, now: Time, work_max: usize) -> usize {
+    /// Removes messages that have expired, at most `work_max` of them; how many. `gone` hears their
+    /// topics.
+    pub fn expire(&mut self, now: Time, work_max: usize, mut gone: impl FnMut(&str)) -> usize {
         let mut removed_count = 0;
+        let mut topic = String::new();
         while removed_count < work_max {
             let Some((expires, key)) = self.expiries.pop_first() else { break };
             if expires > now {
@@ -121,6 +123,8 @@ impl Retained {
             if let Some(message) = self.messages.remove(&key) {
                 self.bytes -= message.bytes(&key);
             }
+            set_topic(&key, &mut topic);
+            gone(&topic);
             removed_count += 1;
         }
         removed_count
@@ -478,9 +482,13 @@ mod tests {
         retained.set("b", message(Some(6))).unwrap();
         let now = Time::from_secs(5);
         assert_eq!(collect(&retained, now, "#").0, ["b", "c"]);
-        assert_eq!((retained.expire(now, 9), retained.expire(now, 9)), (1, 0));
+        let mut gone = Vec::new();
+        assert_eq!(retained.expire(now, 9, |topic| gone.push(topic.to_owned())), 1);
+        assert_eq!(retained.expire(now, 9, |topic| gone.push(topic.to_owned())), 0);
+        assert_eq!(gone, ["a"]);
         assert_eq!(retained.next_expiry(), Some(Time::from_secs(6)));
-        assert_eq!((retained.expire(Time::from_secs(9), 9), retained.messages_count()), (1, 1));
+        assert_eq!(retained.expire(Time::from_secs(9), 9, |_| {}), 1);
+        assert_eq!(retained.messages_count(), 1);
     }
 
     #[test]

@@ -204,7 +204,6 @@ fn a_refused_message_is_said_in_the_acknowledgement_and_their_order_is_kept() {
 fn a_durable_message_is_acknowledged_when_the_store_has_it() {
     let settings = Settings { is_durable: true, ..plain() };
     everywhere(&settings, |world| {
-        world.is_store_held = true;
         let subscribers: Vec<_> = ["s0", "s1", "s2"]
             .into_iter()
             .map(|name| {
@@ -215,6 +214,7 @@ fn a_durable_message_is_acknowledged_when_the_store_has_it() {
             })
             .collect();
         let publisher = world.connect("publisher", Version::V5);
+        world.is_store_held = true;
         for (outcome, reason) in [
             (StoreOutcome::Durable, ReasonCode::Success),
             (StoreOutcome::Failed, ReasonCode::UnspecifiedError),
@@ -249,16 +249,18 @@ fn a_durable_message_is_acknowledged_when_the_store_has_it() {
 fn a_repeated_durable_message_waits_for_the_store_as_well() {
     let settings = Settings { is_durable: true, ..plain() };
     everywhere(&settings, |world| {
-        world.is_store_held = true;
         let (subscriber, _) = world.connect_with(&keeping(Version::V5, "subscriber", 100));
         world.subscribe(subscriber, "a", QoS::ExactlyOnce);
         world.cut(subscriber);
         let connect = keeping(Version::V5, "publisher", 100);
         let (publisher, _) = world.connect_with(&connect);
+        world.is_store_held = true;
         let id = world.say(publisher, &Post::new("a", "x", QoS::ExactlyOnce));
         world.settle();
         world.cut(publisher);
-        world.reconnect(publisher, &connect);
+        let wire = world.dial(publisher);
+        world.clients[publisher].renew(wire);
+        world.say_connect(publisher, &connect);
         world.write(publisher, |out| {
             shards::codec::Publish {
                 qos: QoS::ExactlyOnce,
@@ -271,9 +273,12 @@ fn a_repeated_durable_message_waits_for_the_store_as_well() {
         world.settle();
         world.expect_nothing(publisher);
         world.finish_stores(StoreOutcome::Durable);
+        let got = world.clients[publisher].got.pop_front();
+        assert!(matches!(got, Some(Got::Connack(welcome)) if welcome.session_present));
         let reason = world.expect_ack(publisher, AckKind::Pubrec, id);
         assert_eq!(reason, ReasonCode::Success);
         world.clients[publisher].got.clear();
+        world.is_store_held = false;
         world.reconnect(subscriber, &keeping(Version::V5, "subscriber", 100));
         world.expect_publish(subscriber, "a", "x");
     });

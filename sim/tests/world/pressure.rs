@@ -107,7 +107,6 @@ fn all_reasons_to_pause_together_lose_nothing() {
 fn a_paused_publisher_is_not_taken_for_silent() {
     let settings = Settings { receive_maximum: 1, is_durable: true, ..plain() };
     everywhere(&settings, |world| {
-        world.is_store_held = true;
         let (subscriber, _) = world.connect_with(&keeping(Version::V5, "subscriber", 10_000));
         world.subscribe(subscriber, "a", QoS::AtLeastOnce);
         world.cut(subscriber);
@@ -116,6 +115,7 @@ fn a_paused_publisher_is_not_taken_for_silent() {
             ..shards::codec::Connect::new(Version::V311, "publisher")
         };
         let (publisher, _) = world.connect_with(&connect);
+        world.is_store_held = true;
         let payload = "x".repeat(1000);
         for _ in 0..30 {
             world.say(publisher, &Post::new("a", &payload, QoS::AtLeastOnce));
