@@ -137,6 +137,12 @@ impl Client {
         self.is_ended = false;
     }
 
+    /// The broker's process has died. What it knew of QoS 1 deliveries may be lost, so their identifiers
+    /// may come again for something else; those of QoS 2 may not before they are released.
+    pub fn survive_crash(&mut self) {
+        self.open.clone_from(&self.unreleased);
+    }
+
     /// The broker has no session of ours.
     pub fn forget(&mut self) {
         self.open.clear();

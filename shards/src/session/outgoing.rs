@@ -107,7 +107,8 @@ pub struct Outgoing {
 #[derive(Clone, Copy, Debug)]
 pub struct RestoredExchange {
     pub packet_id: PacketId,
-    /// Number of its message; of no interest once that is released.
+    pub qos: QoS,
+    /// Number of its message; once that is released, it is owed no more.
     pub number: u64,
     pub begun: u64,
     pub released: Option<u32>,
@@ -259,31 +260,36 @@ impl Outgoing {
     }
 
     /// After a restart: `queued` are all deliveries in the order of their numbers, `exchanges` those of
-    /// them that have begun and those whose message is released. Gives back the identifiers of
-    /// exchanges whose message is not there.
+    /// them that have begun and those whose message is released. Gives back what a crash has left half
+    /// done: QoS 1 exchanges whose message is gone, and messages that were released. A QoS 2 exchange
+    /// whose message is gone had been released: its identifier is the client's until PUBREL.
     pub fn restore(
         &mut self,
         queued: Vec<Delivery>,
         mut exchanges: Vec<RestoredExchange>,
         messages: &Messages,
-    ) -> Vec<PacketId> {
-        let mut lost = Vec::new();
+    ) -> (Vec<PacketId>, Vec<Delivery>) {
+        let (mut lost, mut released) = (Vec::new(), Vec::new());
         let mut waiting: BTreeMap<u64, Delivery> =
             queued.into_iter().map(|delivery| (delivery.number, delivery)).collect();
-        self.last_number = waiting.last_key_value().map_or(0, |(&number, _)| number);
+        // Those of released messages are still spoken of.
+        let numbers = waiting.keys().copied().chain(exchanges.iter().map(|e| e.number));
+        self.last_number = numbers.max().unwrap_or(0);
         exchanges.sort_by_key(|exchange| exchange.begun);
         for exchange in exchanges {
-            let delivery = match exchange.released {
-                Some(_) => None,
-                None => match waiting.remove(&exchange.number) {
-                    Some(delivery) => Some(delivery),
-                    None => {
-                        lost.push(exchange.packet_id);
-                        continue;
-                    }
-                },
+            let is_qos_1 = exchange.qos == QoS::AtLeastOnce;
+            let delivery = match (waiting.remove(&exchange.number), exchange.released) {
+                (Some(delivery), None) => Some(delivery),
+                (None, None) if is_qos_1 => {
+                    lost.push(exchange.packet_id);
+                    continue;
+                }
+                (delivery, _) => {
+                    released.extend(delivery);
+                    None
+                }
             };
-            let is_released = exchange.released.is_some();
+            let is_released = delivery.is_none();
             self.inflight.push_back(Inflight {
                 id: exchange.packet_id,
                 delivery,
@@ -301,7 +307,7 @@ impl Outgoing {
         for delivery in waiting.into_values() {
             self.enqueue(delivery, messages);
         }
-        lost
+        (lost, released)
     }
 
     /// A new connection: every unacknowledged PUBLISH is to be repeated, as the window allows. Answers

@@ -127,7 +127,7 @@ impl Local {
         }
         let Some(session) = self.sessions.get_mut(to) else { return };
         let begun = session.outgoing_mut().next_begun();
-        let record = ExchangeRecord { number, begun, released: None }.write();
+        let record = ExchangeRecord { qos, number, begun, released: None }.write();
         let key = exchange_key(session, id);
         let is_fence = qos == QoS::ExactlyOnce;
         self.emitted.push(Emitted::of(to, StoreOp::Put { key, record }).fence(is_fence));
@@ -140,7 +140,8 @@ impl Local {
         }
         let Some(session) = self.sessions.get_mut(of) else { return };
         let released = Some(session.outgoing_mut().releases());
-        let record = ExchangeRecord { number: 0, begun: 0, released }.write();
+        let (qos, number) = (delivery.qos, delivery.number);
+        let record = ExchangeRecord { qos, number, begun: 0, released }.write();
         let key = exchange_key(session, id);
         self.emitted.push(Emitted::of(of, StoreOp::Put { key, record }).fence(true));
         self.store_gone(of, delivery.number);
@@ -162,10 +163,11 @@ impl Local {
             return;
         };
         let key = exchange_key(session, id);
-        self.emitted.push(Emitted::of(of, StoreOp::Delete { key }));
+        // In this order: half of it leaves an exchange without a message, not a message to send again.
         if let Some(delivery) = delivery {
             self.store_gone(of, delivery.number);
         }
+        self.emitted.push(Emitted::of(of, StoreOp::Delete { key }));
     }
 
     /// A QoS 2 message of this client was taken (`true`) or released.
@@ -200,7 +202,8 @@ impl Local {
     /// The store forgets a session.
     pub(super) fn store_end(&mut self, of: SessionId) {
         let Some(session) = self.sessions.get(of) else { return };
-        let op = StoreOp::Forget { client_id: session.client_id.clone() };
+        let client_id = session.client_id.clone();
+        let op = StoreOp::Replace { client_id, records: Vec::new() };
         self.emitted.push(Emitted::of(of, op).fence(true));
     }
 
@@ -254,11 +257,16 @@ impl Local {
         let mut last_begun = outgoing.next_begun();
         outgoing.each_mut(|open, delivery| {
             let delivery = delivery.filter(|delivery| delivery.qos != QoS::AtMostOnce);
-            let mut number = 0;
+            // What is released is of QoS 2.
+            let (mut qos, mut number) = (QoS::ExactlyOnce, 0);
             if let Some(delivery) = delivery {
-                last_number += 1;
-                number = last_number;
-                delivery.number = number;
+                qos = delivery.qos;
+                // Those that have a number keep it: operations under way name it.
+                if delivery.number == 0 {
+                    last_number += 1;
+                    delivery.number = last_number;
+                }
+                number = delivery.number;
                 let ids = delivery.ids.as_slice();
                 let how = How { qos: delivery.qos, retain: delivery.retain, ids };
                 let record = message_record(now, &messages.view(&delivery.message), how);
@@ -269,7 +277,7 @@ impl Local {
             if let Some(open) = open {
                 last_begun += 1;
                 let begun = if open.released.is_some() { 0 } else { last_begun };
-                let record = ExchangeRecord { number, begun, released: open.released }.write();
+                let record = ExchangeRecord { qos, number, begun, released: open.released }.write();
                 let packet_id = open.packet_id;
                 let key = StoreKey::Exchange { client_id: client_id.clone(), packet_id };
                 emitted.push(Emitted::of(of, StoreOp::Put { key, record }));
@@ -305,10 +313,27 @@ impl Shard {
         }
     }
 
-    /// Stores a session with everything that it has.
+    /// Stores a session with everything that it has, in place of what the store has.
     fn store_all(&mut self, now: Now, id: SessionId) {
         let Some(session) = self.local.sessions.get_mut(id) else { return };
         session.is_dirty = false;
+        let client_id = session.client_id.clone();
+        let before = std::mem::take(&mut self.local.emitted);
+        self.emit_all(now, id);
+        let mut records = Vec::new();
+        for emitted in std::mem::replace(&mut self.local.emitted, before) {
+            let StoreOp::Put { key, mut record } = emitted.op else { continue };
+            if let Some(group) = emitted.group {
+                record::with_group(&mut record, &self.group_filter(group));
+            }
+            records.push((key, record));
+        }
+        let op = StoreOp::Replace { client_id, records };
+        self.local.emitted.push(Emitted::of(id, op).fence(true));
+    }
+
+    fn emit_all(&mut self, now: Now, id: SessionId) {
+        let Some(session) = self.local.sessions.get(id) else { return };
         let keys: Vec<_> = session.subscriptions.iter().copied().collect();
         let inbound: Vec<_> = session.inbound.iter().flat_map(|inbound| inbound.iter()).collect();
         // Those that are not accepted yet are stored when they are.
@@ -317,7 +342,6 @@ impl Shard {
         if let Some(extras) = conn.and_then(|conn| conn.extras.as_ref()) {
             open.extend(extras.acks.iter().map(|ack| ack.packet_id));
         }
-        self.local.store_end(id);
         self.local.store_terms(now, id);
         for key in keys {
             if let Some((filter, kept)) = self.subscription(id, key) {

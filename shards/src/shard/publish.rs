@@ -147,14 +147,15 @@ impl Shard {
         let payload = shared.as_ref().map_or(Payload::Inline(publish.payload), Payload::Shared);
         let (qos, retain) = (publish.qos, publish.retain);
         let message = Message { topic, properties, payload, qos, retain, expires };
+        if let Some(completion) = completion {
+            // Before anything of it is stored: what is not acknowledged does not count as received.
+            self.owe_ack(id, publish.qos, publish.packet_id, completion);
+        }
         let outcome = self.fan_out(now, &source, message, out);
         self.scratch.properties = forwarded;
         let reason = outcome.reason();
         match completion {
-            Some(completion) => {
-                self.owe_ack(id, publish.qos, publish.packet_id, completion);
-                self.complete(completion, reason, out);
-            }
+            Some(completion) => self.complete(completion, reason, out),
             None => self.acknowledge(id, session, publish.qos, publish.packet_id, reason, out),
         }
         if outcome.is_congested || self.is_store_behind() {

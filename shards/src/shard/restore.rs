@@ -142,8 +142,8 @@ impl Shard {
         packet_id: PacketId,
         record: &[u8],
     ) -> Result<(), Unreadable> {
-        let ExchangeRecord { number, begun, released } = ExchangeRecord::read(record)?;
-        let exchange = RestoredExchange { packet_id, number, begun, released };
+        let ExchangeRecord { qos, number, begun, released } = ExchangeRecord::read(record)?;
+        let exchange = RestoredExchange { packet_id, qos, number, begun, released };
         self.restoring.owed.entry(session.0).or_default().exchanges.push(exchange);
         Ok(())
     }
@@ -181,8 +181,14 @@ impl Shard {
         let expiry_s = session.expiry_s;
         if !owed.deliveries.is_empty() || !owed.exchanges.is_empty() {
             let outgoing = session.outgoing_mut();
-            for packet_id in outgoing.restore(owed.deliveries, owed.exchanges, &local.messages) {
+            let (lost, released) =
+                outgoing.restore(owed.deliveries, owed.exchanges, &local.messages);
+            for packet_id in lost {
                 local.store_ended(id, packet_id, None);
+            }
+            for delivery in released {
+                local.store_gone(id, delivery.number);
+                local.messages.release(delivery.message);
             }
         }
         // A connection that the crash ended: its time begins now, and not again after another crash.

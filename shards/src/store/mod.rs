@@ -3,7 +3,7 @@
 //! A shard with [`crate::limits::Settings::is_durable`] asks for operations; the store answers each with
 //! [`crate::shard::Input::Stored`]. What the shell owes the core:
 //!
-//! - Operations of one shard take effect in their order. A crash keeps a beginning of them, which holds
+//! - An operation has its whole effect or none. Operations of one shard take effect in their order. A crash keeps a beginning of them, which holds
 //!   at least those that were answered with [`StoreOutcome::Durable`]; nothing in the middle is missing
 //!   but what was answered with [`StoreOutcome::Failed`].
 //! - Answers come in the order of the operations. One answer stands for its operation and all earlier
@@ -72,8 +72,8 @@ pub enum StoreOp {
     Put { key: StoreKey, record: Vec<u8> },
     /// Removes the record under a key, if there is one.
     Delete { key: StoreKey },
-    /// Removes every record of a client.
-    Forget { client_id: Box<str> },
+    /// Removes every record of a client and keeps these, all at once.
+    Replace { client_id: Box<str>, records: Vec<(StoreKey, Vec<u8>)> },
 }
 
 /// How a durable operation ended.

@@ -57,7 +57,8 @@ pub struct DeliveryRecord<'a> {
 /// An exchange with the receiver that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExchangeRecord {
-    /// Its message, until PUBREC has come.
+    pub qos: QoS,
+    /// Its message; once PUBREC has come, that one is owed no more.
     pub number: u64,
     /// Counts the exchanges of a session: PUBLISHes are repeated in this order.
     pub begun: u64,
@@ -66,6 +67,7 @@ pub struct ExchangeRecord {
 }
 
 const LEFT: u8 = 1;
+const RELEASED: u8 = 0x04;
 const EXPIRES: u8 = 0x08;
 const RETAIN: u8 = 0x04;
 const HOW_RETAIN: u8 = 0x10;
@@ -169,7 +171,8 @@ pub fn with_group(record: &mut Vec<u8>, group: &str) {
 impl ExchangeRecord {
     #[must_use]
     pub fn write(&self) -> Vec<u8> {
-        let mut out = vec![FORM, u8::from(self.released.is_some())];
+        let released = if self.released.is_some() { RELEASED } else { 0 };
+        let mut out = vec![FORM, self.qos.bits() | released];
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.begun.to_le_bytes());
         out.extend_from_slice(&self.released.unwrap_or(0).to_le_bytes());
@@ -180,11 +183,13 @@ impl ExchangeRecord {
     /// [`Unreadable`].
     pub fn read(record: &[u8]) -> Result<Self, Unreadable> {
         let mut reader = Reader::new(record)?;
-        let is_released = reader.byte()? != 0;
+        let flags = reader.byte()?;
+        let qos = QoS::from_bits(flags & 3).ok_or(Unreadable)?;
         let number = reader.u64()?;
         let begun = reader.u64()?;
         let released = reader.u32()?;
-        Ok(Self { number, begun, released: is_released.then_some(released) })
+        let is_released = flags & RELEASED != 0;
+        Ok(Self { qos, number, begun, released: is_released.then_some(released) })
     }
 }
 
@@ -284,7 +289,8 @@ mod tests {
             assert_eq!(SubscriptionRecord::read(&subscription.write()), Ok(subscription));
         }
         for released in [None, Some(u32::MAX)] {
-            let exchange = ExchangeRecord { number: 7, begun: 1 << 40, released };
+            let exchange =
+                ExchangeRecord { qos: QoS::ExactlyOnce, number: 7, begun: 1 << 40, released };
             assert_eq!(ExchangeRecord::read(&exchange.write()), Ok(exchange));
         }
         assert_eq!(MessageRecord::read(&message().write()), Ok(message()));
