@@ -1,2 +1,8 @@
 //! PUBLISH and its acknowledgements, DISCONNECT, AUTH and behaviour: sections 3.3 to 3.7, 3.14, 3.15, 4,
 //! 6 and 7.
+
+mod flow;
+mod properties;
+mod publish;
+mod retained;
+mod steps;
