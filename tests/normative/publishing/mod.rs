@@ -2,6 +2,8 @@
 //! 6 and 7.
 
 mod acks;
+mod auth;
+mod ending;
 mod flow;
 mod properties;
 mod publish;
