@@ -2,6 +2,8 @@
 
 mod connack;
 mod connect_form;
+mod connect_session;
+mod connect_will;
 mod data;
 mod packets;
 mod raw;
