@@ -2,6 +2,7 @@
 
 mod connack;
 mod connect_form;
+mod connect_limits;
 mod connect_session;
 mod connect_will;
 mod data;
