@@ -8,3 +8,5 @@ mod connect_will;
 mod data;
 mod packets;
 mod raw;
+mod subscribe;
+mod unsubscribe;
