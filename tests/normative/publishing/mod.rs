@@ -1,2 +1,12 @@
 //! PUBLISH and its acknowledgements, DISCONNECT, AUTH and behaviour: sections 3.3 to 3.7, 3.14, 3.15, 4,
 //! 6 and 7.
+
+mod acks;
+mod auth;
+mod ending;
+mod flow;
+mod properties;
+mod publish;
+mod qos;
+mod retained;
+mod steps;
