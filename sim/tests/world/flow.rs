@@ -7,8 +7,8 @@ use shards::limits::{OverflowPolicy, Settings};
 use shards::reject::ReasonCode;
 use shards::store::StoreOutcome;
 
-use crate::client::{Answers, Got};
-use crate::drive::{Post, VERSIONS, everywhere, keeping, plain, seconds};
+use sim::client::{Answers, Got};
+use sim::drive::{Post, VERSIONS, everywhere, keeping, plain, seconds};
 
 #[test]
 fn the_window_is_the_smaller_of_both_sides() {
@@ -286,7 +286,7 @@ fn a_message_that_waits_loses_its_time() {
         let (subscriber, _) = world.connect_with(&connect);
         world.subscribe(subscriber, "a", QoS::AtLeastOnce);
         let publisher = world.connect("publisher", Version::V5);
-        let say = |world: &mut crate::world::World, secs| {
+        let say = |world: &mut sim::world::World, secs| {
             let properties = &[Property::MessageExpiry(secs)];
             let post = Post { properties, ..Post::new("a", "x", QoS::AtLeastOnce) };
             world.post(publisher, &post);

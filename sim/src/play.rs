@@ -19,52 +19,9 @@ const NAMES: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "c5"];
 const TOPICS: [&str; 8] = ["a", "a/b", "a/c", "b", "b/c", "$x/a", "s/1", "s/2"];
 const FILTERS: [&str; 9] = ["a", "a/#", "+", "+/b", "a/+", "b/c", "b/#", "$x/#", SHARED];
 
-const SEEDS: u64 = 400;
-
-#[test]
-fn every_seed_keeps_the_promises() {
-    for seed in 0..SEEDS {
-        let _place = Seed(seed);
-        Play::new(seed).run();
-    }
-}
-
-#[test]
-fn the_same_seed_is_the_same_world() {
-    for seed in 0..8 {
-        assert_eq!(Play::new(seed).run(), Play::new(seed).run(), "seed {seed}");
-    }
-}
-
-/// A shutdown in the middle of everything comes to an end, and nobody is left connected.
-#[test]
-fn every_seed_can_be_stopped_anywhere() {
-    for seed in 0..SEEDS / 4 {
-        let _place = Seed(seed);
-        let mut play = Play::new(seed);
-        for client in 0..NAMES.len() {
-            play.connect(client, false);
-        }
-        play.rest();
-        play.rearrange();
-        for _ in 0..play.below(30) {
-            play.act();
-            let count = play.below(12);
-            play.world.stir(count);
-            play.look();
-        }
-        play.world.stop();
-        // Who does not read is given up after the linger time.
-        play.world.advance(seconds(5));
-        assert!(play.world.is_stopped(), "a shard does not stop");
-        let gauges = play.world.snapshot().gauges;
-        assert_eq!((gauges.connections, gauges.clients_connected), (0, 0));
-        assert!(play.world.wires.iter().all(|wire| wire.is_closed), "a connection is forgotten");
-    }
-}
-
 /// Says which seed failed.
-pub(crate) struct Seed(pub(crate) u64);
+#[derive(Debug)]
+pub struct Seed(pub u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {
@@ -75,6 +32,7 @@ impl Drop for Seed {
 }
 
 /// One client identifier as the play sees it.
+#[derive(Debug)]
 struct Role {
     version: Version,
     expiry_s: u32,
@@ -86,7 +44,8 @@ struct Role {
     asked: BTreeMap<u16, (&'static str, QoS)>,
 }
 
-struct Play {
+#[derive(Debug)]
+pub struct Play {
     world: World,
     oracle: Oracle,
     rng: Rng,
@@ -109,7 +68,7 @@ fn settings(rng: &mut Rng) -> Settings {
 }
 
 impl Play {
-    fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed.wrapping_mul(0x9E37_79B9) ^ 0x5EED);
         let shards = [1, 2, 3, 8][usize::try_from(seed % 4).expect("small")];
         let settings = settings(&mut rng);
@@ -136,7 +95,7 @@ impl Play {
     }
 
     /// Plays to the end. What it answers tells one course of events from another.
-    fn run(&mut self) -> (u64, Snapshot) {
+    pub fn run(&mut self) -> (u64, Snapshot) {
         for client in 0..NAMES.len() {
             self.connect(client, false);
         }
@@ -162,6 +121,28 @@ impl Play {
         self.rest();
         self.world.end();
         (self.world.step_count, self.world.snapshot())
+    }
+
+    /// Plays, and asks every shard to stop in the middle of everything.
+    pub fn stop_anywhere(&mut self) {
+        for client in 0..NAMES.len() {
+            self.connect(client, false);
+        }
+        self.rest();
+        self.rearrange();
+        for _ in 0..self.below(30) {
+            self.act();
+            let count = self.below(12);
+            self.world.stir(count);
+            self.look();
+        }
+        self.world.stop();
+        // Who does not read is given up after the linger time.
+        self.world.advance(seconds(5));
+        assert!(self.world.is_stopped(), "a shard does not stop");
+        let gauges = self.world.snapshot().gauges;
+        assert_eq!((gauges.connections, gauges.clients_connected), (0, 0));
+        assert!(self.world.wires.iter().all(|wire| wire.is_closed), "a connection is forgotten");
     }
 
     /// One thing in the middle of everything.

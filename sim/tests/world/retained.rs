@@ -5,8 +5,8 @@ use shards::ids::{QoS, Version};
 use shards::limits::Settings;
 use shards::reject::ReasonCode;
 
-use crate::client::Answers;
-use crate::drive::{Post, QOS, VERSIONS, everywhere, keeping, plain, seconds};
+use sim::client::Answers;
+use sim::drive::{Post, QOS, VERSIONS, everywhere, keeping, plain, seconds};
 
 #[test]
 fn a_new_subscription_gets_the_last_retained_message() {
@@ -285,7 +285,7 @@ fn a_newer_subscription_gets_what_an_older_one_was_told_live() {
         world.unstall(subscriber);
         let messages = world.take_messages(subscriber);
         for topic in ["a/7", "a/8"] {
-            let is_it = |m: &&crate::client::Message| m.topic == topic && m.ids == [2];
+            let is_it = |m: &&sim::client::Message| m.topic == topic && m.ids == [2];
             let found: Vec<_> = messages.iter().filter(is_it).collect();
             assert_eq!(found.len(), 1, "{topic}: {found:?}");
             assert!(found[0].retain && found[0].text() == "new");

@@ -8,10 +8,10 @@ use shards::ids::{QoS, Version};
 use shards::limits::{Settings, ShareStrategy};
 use shards::rng::Rng;
 
-use crate::client::{Answers, Got};
-use crate::drive::{Post, keeping, plain, seconds};
-use crate::random::Seed;
-use crate::world::World;
+use sim::client::{Answers, Got};
+use sim::drive::{Post, keeping, plain, seconds};
+use sim::play::Seed;
+use sim::world::World;
 
 const SEEDS: u64 = 250;
 const MEMBERS: [&str; 5] = ["m0", "m1", "m2", "m3", "m4"];

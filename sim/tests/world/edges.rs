@@ -10,9 +10,9 @@ use shards::reject::ReasonCode;
 use shards::slots::owner_of;
 use shards::topic::topic_hash;
 
-use crate::client::{Answers, Got};
-use crate::drive::{Post, VERSIONS, everywhere, keeping, plain};
-use crate::world::World;
+use sim::client::{Answers, Got};
+use sim::drive::{Post, VERSIONS, everywhere, keeping, plain};
+use sim::world::World;
 
 #[test]
 fn a_connection_moves_to_the_shard_of_its_session_with_all_that_was_sent() {
@@ -177,7 +177,7 @@ fn a_client_gets_its_own_messages() {
         for version in VERSIONS {
             let client = world.connect("client", version);
             world.subscribe(client, "#", QoS::ExactlyOnce);
-            for qos in crate::drive::QOS {
+            for qos in sim::drive::QOS {
                 world.publish(client, "a", "x", qos);
                 assert_eq!(world.expect_publish(client, "a", "x").qos, qos);
             }

@@ -4,8 +4,8 @@ use shards::codec::{Connect, Disconnect, MessageProperties, Will};
 use shards::ids::{QoS, Version};
 use shards::reject::ReasonCode;
 
-use crate::drive::{QOS, VERSIONS, everywhere, keeping, plain, seconds};
-use crate::world::World;
+use sim::drive::{QOS, VERSIONS, everywhere, keeping, plain, seconds};
+use sim::world::World;
 
 fn will(delay_s: u32) -> Will<'static> {
     Will { qos: QoS::AtLeastOnce, delay_s, ..Will::new("will/x", b"gone") }

@@ -13,10 +13,11 @@ use shards::reject::ReasonCode;
 use crate::client::{Answers, Client, Got, Message, Sent, Welcome};
 use crate::world::World;
 
-pub(crate) const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
-pub(crate) const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+pub const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
+pub const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 /// Says which world a failed test was in.
+#[derive(Debug)]
 struct Place(u8, Option<u64>);
 
 impl Drop for Place {
@@ -28,7 +29,7 @@ impl Drop for Place {
 }
 
 /// Plays a scenario on 1, 2, 3 and 8 shards, in turn and by chance.
-pub(crate) fn everywhere(settings: &Settings, scenario: impl Fn(&mut World)) {
+pub fn everywhere(settings: &Settings, scenario: impl Fn(&mut World)) {
     for shards in [1, 2, 3, 8] {
         for seed in [None, Some(1), Some(2), Some(3)] {
             let _place = Place(shards, seed);
@@ -40,12 +41,12 @@ pub(crate) fn everywhere(settings: &Settings, scenario: impl Fn(&mut World)) {
 }
 
 /// The defaults, without `$SYS`: it would be everywhere in the retained messages.
-pub(crate) fn plain() -> Settings {
+pub fn plain() -> Settings {
     Settings { sys_interval_s: 0, ..Settings::default() }
 }
 
 /// A CONNECT that keeps its session for `expiry_s`.
-pub(crate) fn keeping(version: Version, name: &'static str, expiry_s: u32) -> Connect<'static> {
+pub fn keeping(version: Version, name: &'static str, expiry_s: u32) -> Connect<'static> {
     Connect {
         clean_start: false,
         session_expiry_s: version.is_v5().then_some(expiry_s),
@@ -53,32 +54,33 @@ pub(crate) fn keeping(version: Version, name: &'static str, expiry_s: u32) -> Co
     }
 }
 
-pub(crate) fn seconds(count: u64) -> Duration {
+pub fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
 /// A message to publish.
-pub(crate) struct Post<'a> {
-    pub(crate) topic: &'a str,
-    pub(crate) payload: &'a [u8],
-    pub(crate) qos: QoS,
-    pub(crate) retain: bool,
-    pub(crate) properties: &'a [Property<'a>],
+#[derive(Debug)]
+pub struct Post<'a> {
+    pub topic: &'a str,
+    pub payload: &'a [u8],
+    pub qos: QoS,
+    pub retain: bool,
+    pub properties: &'a [Property<'a>],
 }
 
 impl<'a> Post<'a> {
-    pub(crate) fn new(topic: &'a str, payload: &'a str, qos: QoS) -> Self {
+    pub fn new(topic: &'a str, payload: &'a str, qos: QoS) -> Self {
         Self { topic, payload: payload.as_bytes(), qos, retain: false, properties: &[] }
     }
 
-    pub(crate) fn retained(topic: &'a str, payload: &'a str, qos: QoS) -> Self {
+    pub fn retained(topic: &'a str, payload: &'a str, qos: QoS) -> Self {
         Self { retain: true, ..Self::new(topic, payload, qos) }
     }
 }
 
 impl World {
     /// A client whose network connection is there and that has sent nothing.
-    pub(crate) fn open(&mut self, name: &'static str, version: Version) -> usize {
+    pub fn open(&mut self, name: &'static str, version: Version) -> usize {
         let client = self.clients.len();
         self.clients.push(Client::new(name, version, 0));
         let wire = self.dial(client);
@@ -87,12 +89,12 @@ impl World {
     }
 
     /// A client with a new session.
-    pub(crate) fn connect(&mut self, name: &'static str, version: Version) -> usize {
+    pub fn connect(&mut self, name: &'static str, version: Version) -> usize {
         self.connect_with(&Connect::new(version, name)).0
     }
 
     #[track_caller]
-    pub(crate) fn connect_with(&mut self, connect: &Connect<'static>) -> (usize, Welcome) {
+    pub fn connect_with(&mut self, connect: &Connect<'static>) -> (usize, Welcome) {
         let client = self.open(connect.client_id, connect.version);
         let welcome = self.greet(client, connect);
         assert_eq!(welcome.reason, ReasonCode::Success);
@@ -101,7 +103,7 @@ impl World {
 
     /// The same client on a new network connection; the old one is left as it is.
     #[track_caller]
-    pub(crate) fn reconnect(&mut self, client: usize, connect: &Connect<'static>) -> Welcome {
+    pub fn reconnect(&mut self, client: usize, connect: &Connect<'static>) -> Welcome {
         let wire = self.dial(client);
         self.clients[client].version = connect.version;
         self.clients[client].renew(wire);
@@ -112,13 +114,13 @@ impl World {
 
     /// Sends CONNECT and takes the CONNACK.
     #[track_caller]
-    pub(crate) fn greet(&mut self, client: usize, connect: &Connect<'_>) -> Welcome {
+    pub fn greet(&mut self, client: usize, connect: &Connect<'_>) -> Welcome {
         self.say_connect(client, connect);
         self.settle();
         self.expect_welcome(client)
     }
 
-    pub(crate) fn say_connect(&mut self, client: usize, connect: &Connect<'_>) {
+    pub fn say_connect(&mut self, client: usize, connect: &Connect<'_>) {
         let model = &mut self.clients[client];
         model.receive_maximum = connect.receive_maximum.unwrap_or(u16::MAX);
         model.packet_bytes_max = connect.packet_bytes_max.unwrap_or(u32::MAX);
@@ -130,7 +132,7 @@ impl World {
     }
 
     #[track_caller]
-    pub(crate) fn expect_welcome(&mut self, client: usize) -> Welcome {
+    pub fn expect_welcome(&mut self, client: usize) -> Welcome {
         match self.clients[client].got.pop_front() {
             Some(Got::Connack(welcome)) => welcome,
             other => panic!("no CONNACK, but {other:?}"),
@@ -138,14 +140,14 @@ impl World {
     }
 
     /// Puts bytes on the wire.
-    pub(crate) fn write(&mut self, client: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn write(&mut self, client: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let wire = self.clients[client].wire;
         write(&mut self.wires[wire].upward);
     }
 
     /// Sends SUBSCRIBE and takes the codes of the SUBACK.
     #[track_caller]
-    pub(crate) fn subscribe_with(
+    pub fn subscribe_with(
         &mut self,
         client: usize,
         id: Option<u32>,
@@ -161,7 +163,7 @@ impl World {
         }
     }
 
-    pub(crate) fn say_subscribe(
+    pub fn say_subscribe(
         &mut self,
         client: usize,
         id: Option<u32>,
@@ -176,13 +178,13 @@ impl World {
     }
 
     #[track_caller]
-    pub(crate) fn subscribe(&mut self, client: usize, filter: &str, qos: QoS) {
+    pub fn subscribe(&mut self, client: usize, filter: &str, qos: QoS) {
         let codes = self.subscribe_with(client, None, &[(filter, SubscribeOptions::new(qos))]);
         assert_eq!(codes, [qos.bits()]);
     }
 
     #[track_caller]
-    pub(crate) fn unsubscribe(&mut self, client: usize, filters: &[&str]) -> Vec<u8> {
+    pub fn unsubscribe(&mut self, client: usize, filters: &[&str]) -> Vec<u8> {
         let version = self.clients[client].version;
         let packet_id = self.clients[client].take_id();
         self.write(client, |out| Unsubscribe::new(packet_id, filters).encode(version, out));
@@ -194,7 +196,7 @@ impl World {
     }
 
     /// Writes a PUBLISH; answers its packet identifier, 0 for QoS 0.
-    pub(crate) fn say(&mut self, client: usize, post: &Post<'_>) -> u16 {
+    pub fn say(&mut self, client: usize, post: &Post<'_>) -> u16 {
         let version = self.clients[client].version;
         let mut raw = Vec::new();
         post.properties.iter().for_each(|property| property.encode_into(&mut raw));
@@ -220,7 +222,7 @@ impl World {
 
     /// Publishes and, for QoS 1 and 2, takes the acknowledgements; answers the first one's reason.
     #[track_caller]
-    pub(crate) fn post(&mut self, client: usize, post: &Post<'_>) -> ReasonCode {
+    pub fn post(&mut self, client: usize, post: &Post<'_>) -> ReasonCode {
         let id = self.say(client, post);
         self.settle();
         match post.qos {
@@ -238,21 +240,21 @@ impl World {
     }
 
     #[track_caller]
-    pub(crate) fn publish(&mut self, client: usize, topic: &str, payload: &str, qos: QoS) {
+    pub fn publish(&mut self, client: usize, topic: &str, payload: &str, qos: QoS) {
         let reason = self.post(client, &Post::new(topic, payload, qos));
         assert!(!reason.is_error(), "{reason:?}");
     }
 
     /// Publishes retained.
     #[track_caller]
-    pub(crate) fn retain(&mut self, client: usize, topic: &str, payload: &str) {
+    pub fn retain(&mut self, client: usize, topic: &str, payload: &str) {
         let reason = self.post(client, &Post::retained(topic, payload, QoS::AtLeastOnce));
         assert!(!reason.is_error(), "{reason:?}");
     }
 
     /// Takes an acknowledgement out of what came.
     #[track_caller]
-    pub(crate) fn expect_ack(&mut self, client: usize, kind: AckKind, id: u16) -> ReasonCode {
+    pub fn expect_ack(&mut self, client: usize, kind: AckKind, id: u16) -> ReasonCode {
         let got = &mut self.clients[client].got;
         let is_it = |got: &Got| matches!(got, Got::Ack(k, i, _) if (*k, *i) == (kind, id));
         match got.iter().position(is_it).and_then(|at| got.remove(at)) {
@@ -263,7 +265,7 @@ impl World {
 
     /// All PUBLISHes that came, in order; PUBRELs to them are dropped.
     #[track_caller]
-    pub(crate) fn take_messages(&mut self, client: usize) -> Vec<Message> {
+    pub fn take_messages(&mut self, client: usize) -> Vec<Message> {
         let mut messages = Vec::new();
         for got in std::mem::take(&mut self.clients[client].got) {
             match got {
@@ -277,13 +279,13 @@ impl World {
 
     /// `topic=payload` of all PUBLISHes that came.
     #[track_caller]
-    pub(crate) fn take_texts(&mut self, client: usize) -> Vec<String> {
+    pub fn take_texts(&mut self, client: usize) -> Vec<String> {
         let messages = self.take_messages(client);
         messages.iter().map(|message| format!("{}={}", message.topic, message.text())).collect()
     }
 
     #[track_caller]
-    pub(crate) fn expect_publish(&mut self, client: usize, topic: &str, payload: &str) -> Message {
+    pub fn expect_publish(&mut self, client: usize, topic: &str, payload: &str) -> Message {
         let mut messages = self.take_messages(client);
         assert_eq!(messages.len(), 1, "{messages:?}");
         let message = messages.remove(0);
@@ -292,7 +294,7 @@ impl World {
     }
 
     #[track_caller]
-    pub(crate) fn expect_nothing(&mut self, client: usize) {
+    pub fn expect_nothing(&mut self, client: usize) {
         let messages = self.take_messages(client);
         assert!(messages.is_empty(), "{messages:?}");
         let got = &self.clients[client].got;
@@ -301,7 +303,7 @@ impl World {
 
     /// The broker has ended the connection; in 5.0 with a DISCONNECT that says why.
     #[track_caller]
-    pub(crate) fn expect_end(&mut self, client: usize, reason: ReasonCode) {
+    pub fn expect_end(&mut self, client: usize, reason: ReasonCode) {
         let model = &mut self.clients[client];
         assert!(model.is_ended, "the connection is still there");
         if model.version.is_v5() {
@@ -311,7 +313,7 @@ impl World {
     }
 
     #[track_caller]
-    pub(crate) fn expect_alive(&mut self, client: usize) {
+    pub fn expect_alive(&mut self, client: usize) {
         assert!(!self.clients[client].is_ended);
         self.write(client, |out| out.extend_from_slice(&codec::PINGREQ));
         self.settle();
@@ -321,41 +323,41 @@ impl World {
     }
 
     /// DISCONNECT with 0x00.
-    pub(crate) fn disconnect(&mut self, client: usize) {
+    pub fn disconnect(&mut self, client: usize) {
         self.disconnect_with(client, &Disconnect::new(ReasonCode::Success));
     }
 
-    pub(crate) fn disconnect_with(&mut self, client: usize, disconnect: &Disconnect<'_>) {
+    pub fn disconnect_with(&mut self, client: usize, disconnect: &Disconnect<'_>) {
         let version = self.clients[client].version;
         self.write(client, |out| disconnect.encode(version, out));
         self.settle();
     }
 
     /// The client's side ends without a word.
-    pub(crate) fn cut(&mut self, client: usize) {
+    pub fn cut(&mut self, client: usize) {
         let wire = self.clients[client].wire;
         self.wires[wire].is_client_gone = true;
         self.settle();
     }
 
     /// From here on the client does not read.
-    pub(crate) fn stall(&mut self, client: usize) {
+    pub fn stall(&mut self, client: usize) {
         let wire = self.clients[client].wire;
         self.wires[wire].is_stalled = true;
     }
 
-    pub(crate) fn unstall(&mut self, client: usize) {
+    pub fn unstall(&mut self, client: usize) {
         let wire = self.clients[client].wire;
         self.wires[wire].is_stalled = false;
         self.settle();
     }
 
-    pub(crate) fn answer(&mut self, client: usize, answers: Answers) {
+    pub fn answer(&mut self, client: usize, answers: Answers) {
         self.clients[client].answers = answers;
     }
 
     /// Everybody goes and every session is ended: nothing may be left.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         if self.is_stopped() {
             return;
         }
@@ -386,7 +388,7 @@ impl World {
 
     /// Nothing is left of anybody.
     #[track_caller]
-    pub(crate) fn expect_empty(&self) {
+    pub fn expect_empty(&self) {
         let gauges = self.snapshot().gauges;
         assert_eq!(gauges.connections, 0, "connections are left");
         assert_eq!(gauges.clients_connected, 0, "clients are left");

@@ -10,8 +10,8 @@ use shards::limits::{OverflowPolicy, Settings};
 use shards::reject::ReasonCode;
 use shards::rng::Rng;
 
-use crate::drive::{Post, QOS, VERSIONS, plain, seconds};
-use crate::world::World;
+use sim::drive::{Post, QOS, VERSIONS, plain, seconds};
+use sim::world::World;
 
 const SEEDS: u64 = 250;
 const NAMES: [&str; 4] = ["g0", "g1", "later", "denied"];
@@ -150,7 +150,7 @@ impl Babble {
 #[test]
 fn whatever_comes_hurts_nobody_else() {
     for seed in 0..SEEDS {
-        let _place = crate::random::Seed(seed);
+        let _place = sim::play::Seed(seed);
         play(seed);
     }
 }

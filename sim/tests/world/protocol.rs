@@ -6,9 +6,9 @@ use shards::ids::{QoS, Version};
 use shards::limits::Settings;
 use shards::reject::ReasonCode;
 
-use crate::client::Got;
-use crate::drive::{Post, VERSIONS, everywhere, keeping, plain, seconds};
-use crate::world::World;
+use sim::client::Got;
+use sim::drive::{Post, VERSIONS, everywhere, keeping, plain, seconds};
+use sim::world::World;
 
 /// A CONNECT that is refused with this reason.
 #[track_caller]
@@ -408,7 +408,7 @@ fn acknowledgements_that_fit_nothing() {
                 let id = shards::ids::PacketId::new(77).unwrap();
                 let ok = ReasonCode::Success;
                 let mut bytes = Vec::new();
-                world.clients[client].answers = crate::client::Answers::None;
+                world.clients[client].answers = sim::client::Answers::None;
                 world.clients[client].ack(kind, id, ok, &mut bytes);
                 world.write(client, |out| out.extend_from_slice(&bytes));
                 world.settle();

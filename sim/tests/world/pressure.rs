@@ -4,9 +4,9 @@ use shards::codec::SubscribeOptions;
 use shards::ids::{QoS, Version};
 use shards::limits::{OverflowPolicy, Settings};
 
-use crate::client::Got;
-use crate::drive::{Post, QOS, everywhere, keeping, plain};
-use crate::world::World;
+use sim::client::Got;
+use sim::drive::{Post, QOS, everywhere, keeping, plain};
+use sim::world::World;
 
 const NAMES: [&str; 8] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7"];
 
@@ -121,7 +121,7 @@ fn a_paused_publisher_is_not_taken_for_silent() {
             world.say(publisher, &Post::new("a", &payload, QoS::AtLeastOnce));
         }
         for _ in 0..10 {
-            world.advance(crate::drive::seconds(9));
+            world.advance(sim::drive::seconds(9));
             world.write(publisher, |out| out.extend_from_slice(&shards::codec::PINGREQ));
         }
         assert!(!world.clients[publisher].is_ended, "it has sent, and was not listened to");

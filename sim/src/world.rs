@@ -25,6 +25,7 @@ use crate::rules::Rules;
 use crate::wire::{Wire, flatten};
 
 /// One shard and what the shell holds for it.
+#[derive(Debug)]
 struct Node {
     shard: Shard,
     out: Outbox,
@@ -54,23 +55,24 @@ enum Step {
     Store,
 }
 
-pub(crate) struct World {
+#[derive(Debug)]
+pub struct World {
     nodes: Vec<Node>,
-    pub(crate) wires: Vec<Wire>,
+    pub wires: Vec<Wire>,
     /// Wires that are not closed.
     live: Vec<usize>,
-    pub(crate) clients: Vec<Client>,
-    pub(crate) now: Now,
-    pub(crate) settings: Settings,
+    pub clients: Vec<Client>,
+    pub now: Now,
+    pub settings: Settings,
     /// `None`: steps in turn, bytes whole.
     chance: Option<Rng>,
     stores: VecDeque<(usize, StoreTicket)>,
     /// Durable operations wait for the test.
-    pub(crate) is_store_held: bool,
-    pub(crate) store_outcome: StoreOutcome,
+    pub is_store_held: bool,
+    pub store_outcome: StoreOutcome,
     steps: Vec<Step>,
     /// Steps so far.
-    pub(crate) step_count: u64,
+    pub step_count: u64,
     next_shard: usize,
 }
 
@@ -80,7 +82,7 @@ const BATCH_MAX: u32 = 6;
 const STEPS_MAX: u64 = 3_000_000;
 
 impl World {
-    pub(crate) fn new(shards: u8, seed: Option<u64>, settings: &Settings) -> Self {
+    pub fn new(shards: u8, seed: Option<u64>, settings: &Settings) -> Self {
         let mailboxes = mesh(shards, settings.mailbox_bytes);
         let nodes = (0..shards).zip(mailboxes).map(|(id, mailboxes)| Node {
             shard: Shard::new(ShardParts {
@@ -116,27 +118,27 @@ impl World {
         }
     }
 
-    pub(crate) fn shard_count(&self) -> usize {
+    pub fn shard_count(&self) -> usize {
         self.nodes.len()
     }
 
-    pub(crate) fn is_stopped(&self) -> bool {
+    pub fn is_stopped(&self) -> bool {
         self.nodes.iter().all(|node| node.is_stopped)
     }
 
-    pub(crate) fn pending_store_count(&self) -> usize {
+    pub fn pending_store_count(&self) -> usize {
         self.stores.len()
     }
 
     /// Counters and gauges of all shards together.
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> Snapshot {
         let mut all = Snapshot::default();
         self.nodes.iter().for_each(|node| all.add(&node.shard.snapshot()));
         all
     }
 
     /// In `0..end`: drawn, or 0 without a seed.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         match &mut self.chance {
             Some(chance) => {
                 usize::try_from(chance.next_u64() % end as u64).expect("less than a usize")
@@ -146,7 +148,7 @@ impl World {
     }
 
     /// A new network connection, accepted by one shard after the other, or by any.
-    pub(crate) fn dial(&mut self, client: usize) -> usize {
+    pub fn dial(&mut self, client: usize) -> usize {
         let at = if self.chance.is_some() {
             self.below(self.nodes.len())
         } else {
@@ -157,7 +159,7 @@ impl World {
     }
 
     /// A new network connection, accepted by this shard.
-    pub(crate) fn dial_at(&mut self, at: usize, client: usize) -> usize {
+    pub fn dial_at(&mut self, at: usize, client: usize) -> usize {
         let wire = self.wires.len();
         self.wires.push(Wire { client, ..Wire::default() });
         self.live.push(wire);
@@ -274,7 +276,7 @@ impl World {
     }
 
     /// Lets everything happen that can, until nothing is left to do but wait.
-    pub(crate) fn settle(&mut self) {
+    pub fn settle(&mut self) {
         let limit = self.step_count + STEPS_MAX;
         while self.step() {
             assert!(self.step_count < limit, "the world does not come to rest");
@@ -286,7 +288,7 @@ impl World {
     }
 
     /// Lets some things happen, not all.
-    pub(crate) fn stir(&mut self, count: usize) {
+    pub fn stir(&mut self, count: usize) {
         for _ in 0..count {
             if !self.step() {
                 return;
@@ -443,7 +445,7 @@ impl World {
     }
 
     /// Lets the store finish what it has been asked for.
-    pub(crate) fn finish_stores(&mut self, outcome: StoreOutcome) {
+    pub fn finish_stores(&mut self, outcome: StoreOutcome) {
         self.store_outcome = outcome;
         self.is_store_held = false;
         self.settle();
@@ -451,7 +453,7 @@ impl World {
     }
 
     /// Virtual time goes on, deadline by deadline.
-    pub(crate) fn advance(&mut self, by: Duration) {
+    pub fn advance(&mut self, by: Duration) {
         let target = self.now.time + by;
         loop {
             self.settle();
@@ -466,7 +468,7 @@ impl World {
     }
 
     /// The late answer of an authentication check.
-    pub(crate) fn decide(&mut self, client: usize, verdict: Verdict) {
+    pub fn decide(&mut self, client: usize, verdict: Verdict) {
         let wire = self.clients[client].wire;
         let (at, conn) = self.wires[wire].place.expect("it waits for the verdict");
         self.give(at, Input::Authenticated { conn, verdict });
@@ -474,14 +476,14 @@ impl World {
     }
 
     /// Asks every shard to stop.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         for at in 0..self.nodes.len() {
             self.give(at, Input::Stop);
         }
     }
 
     /// The shard on which a client's connection is.
-    pub(crate) fn shard_of(&self, client: usize) -> Option<usize> {
+    pub fn shard_of(&self, client: usize) -> Option<usize> {
         self.wires[self.clients[client].wire].place.map(|(at, _)| at)
     }
 }

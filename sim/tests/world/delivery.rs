@@ -4,7 +4,7 @@ use shards::codec::SubscribeOptions;
 use shards::ids::{QoS, Version};
 use shards::reject::ReasonCode;
 
-use crate::drive::{Post, QOS, VERSIONS, everywhere, plain};
+use sim::drive::{Post, QOS, VERSIONS, everywhere, plain};
 
 #[test]
 fn every_qos_from_every_version_to_every_version() {

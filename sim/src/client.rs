@@ -8,7 +8,7 @@ use shards::reject::ReasonCode;
 
 /// A packet from the broker, with everything that tests look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Got {
+pub enum Got {
     Connack(Welcome),
     Publish(Message),
     Ack(AckKind, u16, ReasonCode),
@@ -20,46 +20,46 @@ pub(crate) enum Got {
 
 /// What CONNACK said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Welcome {
-    pub(crate) session_present: bool,
-    pub(crate) reason: ReasonCode,
-    pub(crate) session_expiry_s: Option<u32>,
-    pub(crate) receive_maximum: Option<u16>,
-    pub(crate) packet_bytes_max: Option<u32>,
-    pub(crate) topic_alias_max: Option<u16>,
-    pub(crate) maximum_qos: Option<QoS>,
-    pub(crate) server_keep_alive_s: Option<u16>,
-    pub(crate) assigned_client_id: Option<String>,
+pub struct Welcome {
+    pub session_present: bool,
+    pub reason: ReasonCode,
+    pub session_expiry_s: Option<u32>,
+    pub receive_maximum: Option<u16>,
+    pub packet_bytes_max: Option<u32>,
+    pub topic_alias_max: Option<u16>,
+    pub maximum_qos: Option<QoS>,
+    pub server_keep_alive_s: Option<u16>,
+    pub assigned_client_id: Option<String>,
     /// Retain, wildcard, subscription identifiers, shared: what is not available is `Some(false)`.
-    pub(crate) available: [Option<bool>; 4],
+    pub available: [Option<bool>; 4],
 }
 
 /// A PUBLISH from the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Message {
+pub struct Message {
     /// Looked up if only an alias came.
-    pub(crate) topic: String,
-    pub(crate) payload: Vec<u8>,
-    pub(crate) qos: QoS,
-    pub(crate) retain: bool,
-    pub(crate) dup: bool,
-    pub(crate) packet_id: Option<u16>,
+    pub topic: String,
+    pub payload: Vec<u8>,
+    pub qos: QoS,
+    pub retain: bool,
+    pub dup: bool,
+    pub packet_id: Option<u16>,
     /// Subscription identifiers, sorted.
-    pub(crate) ids: Vec<u32>,
-    pub(crate) expiry_s: Option<u32>,
+    pub ids: Vec<u32>,
+    pub expiry_s: Option<u32>,
     /// The alias, and whether the topic came with it.
-    pub(crate) alias: Option<(u16, bool)>,
+    pub alias: Option<(u16, bool)>,
 }
 
 impl Message {
-    pub(crate) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         std::str::from_utf8(&self.payload).expect("tests publish text")
     }
 }
 
 /// Which packets the client answers by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answers {
+pub enum Answers {
     All,
     /// QoS 2 up to PUBREC; PUBREL gets no answer.
     ToPubrec,
@@ -68,32 +68,32 @@ pub(crate) enum Answers {
 
 /// How far an own QoS 1 or 2 message has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sent {
-    pub(crate) topic: String,
-    pub(crate) payload: Vec<u8>,
-    pub(crate) qos: QoS,
-    pub(crate) is_released: bool,
+pub struct Sent {
+    pub topic: String,
+    pub payload: Vec<u8>,
+    pub qos: QoS,
+    pub is_released: bool,
 }
 
 /// One client with its session.
 #[derive(Debug)]
-pub(crate) struct Client {
-    pub(crate) name: &'static str,
-    pub(crate) version: Version,
-    pub(crate) wire: usize,
+pub struct Client {
+    pub name: &'static str,
+    pub version: Version,
+    pub wire: usize,
     /// Not yet looked at by the test.
-    pub(crate) got: VecDeque<Got>,
-    pub(crate) answers: Answers,
+    pub got: VecDeque<Got>,
+    pub answers: Answers,
     /// It looks at nothing that comes.
-    pub(crate) is_deaf: bool,
+    pub is_deaf: bool,
     /// The broker has ended the connection.
-    pub(crate) is_ended: bool,
+    pub is_ended: bool,
     /// What CONNECT announced.
-    pub(crate) receive_maximum: u16,
-    pub(crate) packet_bytes_max: u32,
-    pub(crate) topic_alias_max: u16,
+    pub receive_maximum: u16,
+    pub packet_bytes_max: u32,
+    pub topic_alias_max: u16,
     /// Own messages in flight, by identifier.
-    pub(crate) sent: BTreeMap<u16, Sent>,
+    pub sent: BTreeMap<u16, Sent>,
     next_id: u16,
     cut: Vec<u8>,
     aliases: BTreeMap<u16, String>,
@@ -106,7 +106,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(name: &'static str, version: Version, wire: usize) -> Self {
+    pub fn new(name: &'static str, version: Version, wire: usize) -> Self {
         Self {
             name,
             version,
@@ -129,7 +129,7 @@ impl Client {
     }
 
     /// A new network connection.
-    pub(crate) fn renew(&mut self, wire: usize) {
+    pub fn renew(&mut self, wire: usize) {
         self.wire = wire;
         self.cut.clear();
         self.aliases.clear();
@@ -138,14 +138,14 @@ impl Client {
     }
 
     /// The broker has no session of ours.
-    pub(crate) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.open.clear();
         self.unreleased.clear();
         self.sent.clear();
     }
 
     /// An identifier for a packet of ours that is not in use.
-    pub(crate) fn take_id(&mut self) -> PacketId {
+    pub fn take_id(&mut self) -> PacketId {
         loop {
             self.next_id = self.next_id.wrapping_add(1);
             if let Some(id) = PacketId::new(self.next_id)
@@ -157,7 +157,7 @@ impl Client {
     }
 
     /// Takes bytes from the broker; what it answers goes to `reply`.
-    pub(crate) fn receive(&mut self, bytes: &[u8], reply: &mut Vec<u8>) {
+    pub fn receive(&mut self, bytes: &[u8], reply: &mut Vec<u8>) {
         if self.is_deaf {
             return;
         }
@@ -285,13 +285,13 @@ impl Client {
     }
 
     /// PUBACK.
-    pub(crate) fn acknowledge(&mut self, id: PacketId, reply: &mut Vec<u8>) {
+    pub fn acknowledge(&mut self, id: PacketId, reply: &mut Vec<u8>) {
         self.close_exchange(id);
         self.ack(AckKind::Puback, id, ReasonCode::Success, reply);
     }
 
     /// PUBCOMP.
-    pub(crate) fn complete(&mut self, id: PacketId, reply: &mut Vec<u8>) {
+    pub fn complete(&mut self, id: PacketId, reply: &mut Vec<u8>) {
         self.close_exchange(id);
         self.ack(AckKind::Pubcomp, id, ReasonCode::Success, reply);
     }
@@ -301,7 +301,7 @@ impl Client {
         self.window.remove(&id.value());
     }
 
-    pub(crate) fn ack(&self, kind: AckKind, id: PacketId, reason: ReasonCode, reply: &mut Vec<u8>) {
+    pub fn ack(&self, kind: AckKind, id: PacketId, reason: ReasonCode, reply: &mut Vec<u8>) {
         codec::puback_into(self.version, kind, id, reason, reply);
     }
 

@@ -7,7 +7,7 @@ use shards::reject::ReasonCode;
 /// Client identifiers that begin with `denied` or `later` get that answer; topics and filters under
 /// `forbidden/` are nobody's.
 #[derive(Debug)]
-pub(crate) struct Rules;
+pub struct Rules;
 
 impl Authenticate for Rules {
     fn check(&mut self, credentials: &Credentials<'_>) -> Verdict {

@@ -4,8 +4,8 @@ use shards::codec::{Connect, Will};
 use shards::ids::{QoS, Version};
 use shards::reject::ReasonCode;
 
-use crate::client::Got;
-use crate::drive::{VERSIONS, everywhere, plain, seconds};
+use sim::client::Got;
+use sim::drive::{VERSIONS, everywhere, plain, seconds};
 
 #[test]
 fn everybody_is_told_after_the_wills() {
@@ -70,7 +70,7 @@ fn stopping_under_load_comes_to_an_end() {
             .collect();
         for (n, &client) in clients.iter().enumerate() {
             for _ in 0..20 {
-                let post = crate::drive::Post::new("a", "x", [QoS::AtLeastOnce; 6][n]);
+                let post = sim::drive::Post::new("a", "x", [QoS::AtLeastOnce; 6][n]);
                 world.say(client, &post);
             }
         }

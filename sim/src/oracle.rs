@@ -14,10 +14,10 @@ use crate::client::Message;
 
 /// One client identifier as the oracle sees it.
 #[derive(Debug, Default)]
-pub(crate) struct Session {
-    pub(crate) is_there: bool,
+pub struct Session {
+    pub is_there: bool,
     /// Filters and granted QoS.
-    pub(crate) filters: BTreeMap<&'static str, QoS>,
+    pub filters: BTreeMap<&'static str, QoS>,
     /// Everything subscribed to since the session began.
     ever: BTreeSet<&'static str>,
     /// By message: how often it came, and how often as a first copy (without DUP).
@@ -45,23 +45,24 @@ struct Published {
     is_settled: bool,
 }
 
-pub(crate) struct Oracle {
-    pub(crate) sessions: Vec<Session>,
+#[derive(Debug)]
+pub struct Oracle {
+    pub sessions: Vec<Session>,
     published: Vec<Published>,
 }
 
 /// The filter of the one shared subscription, and what its topics begin with.
-pub(crate) const SHARED: &str = "$share/g/s/+";
+pub const SHARED: &str = "$share/g/s/+";
 const SHARED_TOPICS: &str = "s/";
 
 impl Oracle {
-    pub(crate) fn new(count: usize) -> Self {
+    pub fn new(count: usize) -> Self {
         let sessions = (0..count).map(|_| Session::default()).collect();
         Self { sessions, published: Vec::new() }
     }
 
     /// A message is sent. Its number is its payload.
-    pub(crate) fn publish(&mut self, publisher: usize, topic: &'static str, qos: QoS) -> usize {
+    pub fn publish(&mut self, publisher: usize, topic: &'static str, qos: QoS) -> usize {
         let mut owed = BTreeMap::new();
         for (at, session) in self.sessions.iter().enumerate().filter(|(_, s)| s.is_there) {
             let granted = session
@@ -88,11 +89,11 @@ impl Oracle {
         self.published.len() - 1
     }
 
-    pub(crate) fn repeated(&mut self, message: usize) {
+    pub fn repeated(&mut self, message: usize) {
         self.published[message].is_repeated = true;
     }
 
-    pub(crate) fn accepted(&mut self, message: usize) {
+    pub fn accepted(&mut self, message: usize) {
         self.published[message].is_accepted = true;
     }
 
@@ -109,7 +110,7 @@ impl Oracle {
         }
     }
 
-    pub(crate) fn subscribe(&mut self, client: usize, filter: &'static str, granted: QoS) {
+    pub fn subscribe(&mut self, client: usize, filter: &'static str, granted: QoS) {
         self.unsettle(client);
         if filter == SHARED {
             self.published.iter_mut().for_each(|message| message.is_blurred = true);
@@ -119,32 +120,32 @@ impl Oracle {
     }
 
     /// A SUBSCRIBE is on its way: it may hold already or not yet.
-    pub(crate) fn ask(&mut self, client: usize, filter: &'static str) {
+    pub fn ask(&mut self, client: usize, filter: &'static str) {
         self.unsubscribe(client, filter);
         self.sessions[client].ever.insert(filter);
     }
 
     /// Its SUBACK has come: from here on every message that matches is owed.
-    pub(crate) fn granted(&mut self, client: usize, filter: &'static str, granted: QoS) {
+    pub fn granted(&mut self, client: usize, filter: &'static str, granted: QoS) {
         self.sessions[client].filters.insert(filter, granted);
     }
 
-    pub(crate) fn unsubscribe(&mut self, client: usize, filter: &'static str) {
+    pub fn unsubscribe(&mut self, client: usize, filter: &'static str) {
         self.unsettle(client);
         self.sessions[client].filters.remove(filter);
     }
 
-    pub(crate) fn begin(&mut self, client: usize) {
+    pub fn begin(&mut self, client: usize) {
         self.sessions[client].is_there = true;
     }
 
-    pub(crate) fn end(&mut self, client: usize) {
+    pub fn end(&mut self, client: usize) {
         self.unsettle(client);
         self.sessions[client] = Session::default();
     }
 
     /// A message came.
-    pub(crate) fn receive(&mut self, client: usize, message: &Message) {
+    pub fn receive(&mut self, client: usize, message: &Message) {
         let number: usize = message.text().parse().expect("payloads are numbers");
         let published = &self.published[number];
         assert_eq!(message.topic, published.topic);
@@ -176,7 +177,7 @@ impl Oracle {
     }
 
     /// Nothing is on its way: those in `online` have all that is certain.
-    pub(crate) fn check(&mut self, online: &BTreeSet<usize>) {
+    pub fn check(&mut self, online: &BTreeSet<usize>) {
         let sessions = &self.sessions;
         let count = |client: usize, number: usize| {
             sessions[client].came.get(&number).map_or(0, |(count, _)| *count)

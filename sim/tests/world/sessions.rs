@@ -4,8 +4,8 @@ use shards::codec::{AckKind, Connect, Disconnect};
 use shards::ids::{PacketId, QoS, Version};
 use shards::reject::ReasonCode;
 
-use crate::client::{Answers, Got};
-use crate::drive::{Post, VERSIONS, everywhere, keeping, plain, seconds};
+use sim::client::{Answers, Got};
+use sim::drive::{Post, VERSIONS, everywhere, keeping, plain, seconds};
 
 #[test]
 fn a_session_is_present_until_it_expires() {

@@ -4,9 +4,9 @@ use shards::codec::{Connect, SubscribeOptions};
 use shards::ids::{QoS, Version};
 use shards::limits::{Settings, ShareStrategy};
 
-use crate::client::Answers;
-use crate::drive::{Post, everywhere, keeping, plain, seconds};
-use crate::world::World;
+use sim::client::Answers;
+use sim::drive::{Post, everywhere, keeping, plain, seconds};
+use sim::world::World;
 
 const STRATEGIES: [ShareStrategy; 6] = [
     ShareStrategy::RoundRobin,

@@ -1,0 +1,10 @@
+//! Whole shards against model clients: any number of shards on one thread, in virtual time, with
+//! steps in turn or drawn from a seed.
+
+pub mod client;
+pub mod drive;
+pub mod oracle;
+pub mod play;
+pub mod rules;
+pub mod wire;
+pub mod world;

@@ -1,0 +1,15 @@
+//! Directed scenarios: each states one promise, on one, two, three and eight shards.
+
+mod delivery;
+mod edges;
+mod flow;
+mod flux;
+mod garbage;
+mod pressure;
+mod protocol;
+mod random;
+mod retained;
+mod sessions;
+mod share;
+mod stop;
+mod wills;
