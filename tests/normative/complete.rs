@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 const STATEMENTS: &str = include_str!("statements.txt");
 
 /// Where tests of statements stand, from the root of the repository.
-const SOURCES: [&str; 4] = ["tests/normative", "tests/e2e", "shards/src", "shards/tests"];
+const SOURCES: [&str; 6] =
+    ["tests/normative", "tests/e2e", "shards/src", "shards/tests", "sim/src", "sim/tests"];
 
 /// A statement in the words of a test's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
