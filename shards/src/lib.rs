@@ -17,6 +17,7 @@ pub mod mail;
 pub mod mailbox;
 pub mod origin;
 pub mod output;
+pub mod planted;
 pub mod reject;
 pub mod rng;
 pub mod session;

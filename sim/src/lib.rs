@@ -4,6 +4,8 @@
 pub mod client;
 pub mod drive;
 pub mod oracle;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod play;
 pub mod rules;
 pub mod wire;

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use super::inbound::Inbound;
 use super::messages::{MessageRef, Messages};
 use crate::ids::{PacketId, QoS, SubscriptionId};
+use crate::planted::planted;
 use crate::topic::GroupId;
 
 /// Subscription identifiers that go with one delivery. Most have none or one.
@@ -200,6 +201,9 @@ impl Outgoing {
     /// A new connection: every unacknowledged PUBLISH is to be repeated, as the window allows. Answers
     /// with the exchanges whose PUBREL is to be repeated now, in order.
     pub fn resume(&mut self) -> Vec<PacketId> {
+        if planted!(IdentifierReused) {
+            self.last_id = None;
+        }
         self.resend.clear();
         let mut pubrels = Vec::new();
         for entry in &mut self.inflight {
@@ -212,6 +216,12 @@ impl Outgoing {
                 }
                 None => {}
             }
+        }
+        if planted!(ResentReversed) {
+            self.resend.make_contiguous().reverse();
+        }
+        if planted!(PubrelForgotten) {
+            pubrels.clear();
         }
         self.unsent = self.resend.len();
         pubrels.sort_unstable_by(|one, other| other.cmp(one));
@@ -298,7 +308,9 @@ impl Outgoing {
         }
         let mut id = self.last_id.map_or(PacketId::MIN, PacketId::next);
         // While order and identifiers agree, only the oldest can be in the way.
-        if self.find(id).is_none_or(|at| self.inflight[at].stage.is_none()) {
+        if planted!(IdentifierReused)
+            || self.find(id).is_none_or(|at| self.inflight[at].stage.is_none())
+        {
             return Some(id);
         }
         self.skipped = true;

@@ -12,6 +12,7 @@ use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, QoS, SessionId, ShardId, Version};
 use crate::limits::{MAIL_INLINE_BYTES_MAX, REMAINING_LENGTH_MAX};
 use crate::mail::Mail;
+use crate::planted::planted;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::Payload;
 use crate::session::{Session, Will};
@@ -82,7 +83,7 @@ impl Shard {
         let assigned = self.check_client_id(id, connect)?;
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let owner = self.owner_of_client(client_id);
-        if owner != self.id {
+        if owner != self.id && !planted!(SessionOnWrongShard) {
             self.hand_over(id, owner, rest, out);
             return Ok(false);
         }
@@ -288,7 +289,8 @@ impl Shard {
         session.version = connect.version;
         session.expiry_s = granted.expiry_s;
         session.will = connect.will.as_ref().map(keep_will).map(Box::new);
-        for timer in [session.expiry_timer.take(), session.will_timer.take(), conn.timer.take()] {
+        let will_timer = session.will_timer.take_if(|_| !planted!(WillDelayKept));
+        for timer in [session.expiry_timer.take(), will_timer, conn.timer.take()] {
             timer.into_iter().for_each(|timer| local.timers.cancel(timer));
         }
         conn.state = State::Connected(session_id);
@@ -372,6 +374,9 @@ impl Shard {
             return;
         };
         let Some(id) = self.local.conns.at_mut(index).map(|conn| conn.id) else { return };
+        if planted!(OldConnectionKept) && !is_clean {
+            return;
+        }
         self.local.counters.sessions_taken_over += 1;
         let reject = Reject {
             reason: ReasonCode::SessionTakenOver,

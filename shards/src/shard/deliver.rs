@@ -2,6 +2,7 @@
 
 use crate::ids::{PacketId, QoS, SessionId};
 use crate::limits::OverflowPolicy;
+use crate::planted::planted;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::Message;
 use crate::session::outgoing::{Delivery, Ids, Outgoing};
@@ -56,7 +57,7 @@ impl Local {
                 QoS::AtLeastOnce | QoS::ExactlyOnce => self.enqueue(to, how, group, fan),
             };
         };
-        if session.is_holding() {
+        if session.is_holding() && !planted!(RetainedOvertaken) {
             let delivered = self.enqueue(to, how, group, fan);
             if delivered == Delivered::Queued && fan.message.retain {
                 self.overtake(to, fan.message.topic);
@@ -75,7 +76,7 @@ impl Local {
             }
             None
         } else {
-            let window = usize::from(conn.window);
+            let window = usize::from(conn.window) + usize::from(planted!(WindowExceeded));
             let outgoing = session.outgoing_mut();
             if !has_room || outgoing.waits() || outgoing.inflight_count() >= window {
                 return self.enqueue(to, how, group, fan);
@@ -136,7 +137,7 @@ impl Local {
         let (messages_max, bytes_max) =
             (self.settings.queue_messages_max as usize, self.settings.queue_bytes_max);
         let is_over = |outgoing: &Outgoing| {
-            outgoing.queue_count() >= messages_max
+            outgoing.queue_count() >= messages_max + usize::from(planted!(QueueExceeded))
                 || outgoing.queue_count() > 0 && (outgoing.queue_bytes() + bytes) as u64 > bytes_max
         };
         if is_over(outgoing) {
@@ -158,7 +159,7 @@ impl Local {
                     }
                 }
                 OverflowPolicy::DropNewest => {
-                    self.counters.dropped_queue_newest += 1;
+                    self.counters.dropped_queue_newest += u64::from(!planted!(DropUncounted));
                     return Delivered::Dropped;
                 }
                 OverflowPolicy::Refuse => {
@@ -241,7 +242,8 @@ impl Local {
         };
         let conn = session.conn.and_then(|index| self.conns.at_mut(index));
         let message = self.messages.view(&delivery.message);
-        let Some(conn) = conn.filter(|_| !is_expired(now, &message)) else {
+        let is_over = is_expired(now, &message) && !planted!(ExpiredDelivered);
+        let Some(conn) = conn.filter(|_| !is_over) else {
             self.counters.dropped_expired += 1;
             return self.messages.release(delivery.message);
         };

@@ -4,6 +4,7 @@
 use crate::ids::{SessionId, ShardId, StoreTicket, SubscriptionId};
 use crate::limits::{SCRATCH_BYTES_MAX, ShareStrategy};
 use crate::mail::{Mail, PublishMail};
+use crate::planted::planted;
 use crate::reject::ReasonCode;
 use crate::session::messages::{Message, Payload};
 use crate::session::outgoing::Delivery;
@@ -140,6 +141,9 @@ impl Shard {
             let to = ShardId(u8::try_from(left.trailing_zeros()).unwrap_or(0));
             left &= left - 1;
             let is_in = |set: u64| set & (1 << to.0) != 0;
+            if planted!(MailLost) && self.mail.is_congested(to) {
+                continue;
+            }
             if let Some(completion) = source.completion
                 && let Some(completion) = self.completions.get_mut(completion)
             {
@@ -213,17 +217,21 @@ impl Shard {
         let mut own = None;
         let targets = self.index.cache.at(found);
         for target in &targets.targets {
-            if target.no_local != NoLocal::None && source.session == Some(target.session) {
+            let is_own = source.session == Some(target.session) && !planted!(NoLocalIgnored);
+            if target.no_local != NoLocal::None && is_own {
                 own = Some(*target);
                 continue;
             }
             let how = How {
                 qos: target.qos.min(message.qos),
-                retain: target.retain_as_published && message.retain,
+                retain: (target.retain_as_published || planted!(RetainFlagKept)) && message.retain,
                 ids: targets.ids(target),
             };
             let delivered = self.local.deliver(now, target.session, how, None, fan, out);
             outcome.is_refused |= delivered == Delivered::Refused;
+            if planted!(OverlapTwice) && how.ids.len() > 1 {
+                self.local.deliver(now, target.session, how, None, fan, out);
+            }
         }
         let Some(own) = own.filter(|own| own.no_local == NoLocal::Some) else { return };
         let mut ids = std::mem::take(&mut self.scratch.ids);
@@ -246,7 +254,7 @@ impl Shard {
     fn pick(
         &mut self,
         now: Now,
-        group: GroupId,
+        asked: GroupId,
         source: &Source,
         fan: &mut Fan<'_>,
         outcome: &mut Outcome,
@@ -258,7 +266,7 @@ impl Shard {
         let picked = self
             .index
             .trie
-            .group_mut(group)
+            .group_mut(asked)
             .and_then(|found| found.pick_shard(own, strategy, source.publisher, topic, random));
         let Some((shard, group)) = picked else {
             self.local.counters.messages_unmatched += 1;
@@ -267,6 +275,11 @@ impl Shard {
         if shard == own {
             self.deliver_to_member(now, group, source, fan, outcome, out);
             return;
+        }
+        if planted!(SharedTwice)
+            && self.index.trie.group(asked).is_some_and(|group| group.counts().1 > 0)
+        {
+            self.deliver_to_member(now, asked, source, fan, outcome, out);
         }
         let scratch = &mut self.scratch;
         if scratch.groups.len() <= shard.index() {

@@ -8,6 +8,7 @@ use crate::conn::pause::PauseReason;
 use crate::conn::{Conn, State};
 use crate::ids::{ConnId, QoS, SessionId, Version};
 use crate::mail::Mail;
+use crate::planted::planted;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::{Message, Payload};
 use crate::session::outgoing::{Delivery, Outgoing};
@@ -195,12 +196,16 @@ impl Shard {
         }
         let Some(session) = self.local.sessions.get_mut(session_id) else { return };
         session.conn = None;
+        if planted!(InboundForgotten) && ending == Ending::TakenOver {
+            session.inbound = None;
+        }
         let expiry_s = session.expiry_s;
         self.sys.clients_connected -= 1;
         self.stop_stream(session_id);
         self.drop_queued_qos0(session_id);
         self.share_presence(session_id, false);
         if ending == Ending::Normal
+            && !planted!(WillOnDisconnect)
             && let Some(session) = self.local.sessions.get_mut(session_id)
         {
             session.will = None;
@@ -254,12 +259,20 @@ impl Shard {
         session.will_timer = None;
         if let Some(will) = session.will.take() {
             self.publish_will(now, id, &will, out);
+            if planted!(WillTwice)
+                && let Some(session) = self.local.sessions.get_mut(id)
+            {
+                session.will = Some(will);
+            }
         }
     }
 
     pub(super) fn on_session_expiry(&mut self, now: Now, id: SessionId, out: &mut Outbox) {
         let Some(session) = self.local.sessions.get_mut(id) else { return };
         session.expiry_timer = None;
+        if planted!(SessionExpiryIgnored) {
+            return;
+        }
         self.local.counters.sessions_expired += 1;
         self.end_session(now, id, out);
     }
@@ -296,6 +309,9 @@ impl Shard {
         }
         self.stop_stream(id);
         let Some(session) = self.local.sessions.get_mut(id) else { return };
+        if planted!(SubscriptionLeft) {
+            session.subscriptions.pop_first();
+        }
         for key in std::mem::take(&mut session.subscriptions) {
             match key {
                 SubscriptionKey::Node(node) => self.withdraw(node, id),
@@ -316,7 +332,11 @@ impl Shard {
     fn settle(&mut self, now: Now, mut outgoing: Outgoing, out: &mut Outbox) {
         let left: Vec<(Delivery, bool)> = outgoing.take_all().collect();
         for (delivery, has_begun) in left {
-            let may_move = !has_begun || delivery.qos == QoS::AtLeastOnce;
+            let may_move =
+                (!has_begun || delivery.qos == QoS::AtLeastOnce) && !planted!(SharedNotRedelivered);
+            if planted!(MessageLeaked) && !has_begun {
+                continue;
+            }
             match delivery.group.filter(|_| may_move) {
                 Some(group) => self.redeliver(now, group, delivery, out),
                 None => self.local.messages.release(delivery.message),

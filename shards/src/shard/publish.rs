@@ -12,6 +12,7 @@ use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, PacketId, QoS, SessionId, ShardId, StoreTicket};
 use crate::limits::{OverflowPolicy, SPLICE_BYTES_MIN};
 use crate::mail::Mail;
+use crate::planted::planted;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::{Message, Payload};
 use crate::store::StoreOutcome;
@@ -181,6 +182,7 @@ impl Shard {
             return Ok(false);
         };
         if qos == QoS::ExactlyOnce
+            && !planted!(DuplicateDelivered)
             && session.inbound.as_ref().is_some_and(|inbound| inbound.contains(packet_id))
         {
             self.local.counters.duplicates_suppressed += 1;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::ids::{SessionId, ShardId};
 use crate::mail::{Mail, u64s};
+use crate::planted::planted;
 use crate::session::RetainedWalk;
 use crate::session::messages::{Message, Payload};
 use crate::session::outgoing::{Delivery, Ids};
@@ -46,6 +47,9 @@ impl Shard {
     pub(super) fn keep_retained(&mut self, now: Now, message: &Message<'_>) -> bool {
         let payload = message.payload.bytes();
         let counters = &mut self.local.counters;
+        if payload.is_empty() && planted!(RetainedNotCleared) {
+            return true;
+        }
         if payload.is_empty() {
             counters.retained_cleared += u64::from(self.index.retained.clear(message.topic));
             return true;
@@ -60,6 +64,9 @@ impl Shard {
             expires: message.expires,
             received: now.time,
         };
+        if planted!(RetainedNotReplaced) && self.index.retained.find(message.topic).is_some() {
+            return true;
+        }
         if self.index.retained.set(message.topic, kept).is_err() {
             counters.retained_refused += 1;
             // Better none than one that is known to be old [MQTT-3.3.1-5].
