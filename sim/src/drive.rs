@@ -141,8 +141,11 @@ impl World {
 
     /// Puts bytes on the wire.
     pub fn write(&mut self, client: usize, write: impl FnOnce(&mut Vec<u8>)) {
-        let wire = self.clients[client].wire;
-        write(&mut self.wires[wire].upward);
+        let wire = &mut self.wires[self.clients[client].wire];
+        write(&mut wire.upward);
+        if wire.is_dead() {
+            wire.upward.clear();
+        }
     }
 
     /// Sends SUBSCRIBE and takes the codes of the SUBACK.
@@ -362,8 +365,10 @@ impl World {
             return;
         }
         self.is_store_held = false;
+        self.calm();
         for wire in &mut self.wires {
             wire.is_stalled = false;
+            wire.is_silent = false;
             wire.is_client_gone = true;
         }
         self.settle();

@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use shards::codec::{AckKind, Connect, Publish, SubscribeOptions, Unsubscribe};
 use shards::counters::Snapshot;
 use shards::ids::{PacketId, QoS, Version};
-use shards::limits::{OverflowPolicy, Settings, ShareStrategy};
 use shards::reject::ReasonCode;
 use shards::rng::Rng;
 
 use crate::client::{Client, Got};
-use crate::drive::{Post, QOS, VERSIONS, keeping, plain, seconds};
+use crate::drive::{Post, QOS, keeping, seconds};
 use crate::oracle::{Oracle, SHARED};
+use crate::swarm::{CLIENTS_MAX, Options, Stream, stream};
 use crate::world::World;
 
-const NAMES: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "c5"];
+const NAMES: [&str; CLIENTS_MAX] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
 const TOPICS: [&str; 8] = ["a", "a/b", "a/c", "b", "b/c", "$x/a", "s/1", "s/2"];
 const FILTERS: [&str; 9] = ["a", "a/#", "+", "+/b", "a/+", "b/c", "b/#", "$x/#", SHARED];
 
@@ -46,37 +46,28 @@ struct Role {
 
 #[derive(Debug)]
 pub struct Play {
-    world: World,
+    pub world: World,
     oracle: Oracle,
     rng: Rng,
+    options: Options,
+    /// Acts begun or left out.
+    act_count: u32,
     roles: Vec<Role>,
-}
-
-fn settings(rng: &mut Rng) -> Settings {
-    let mut coin = || rng.next_u64() >> 60 < 6;
-    Settings {
-        mailbox_bytes: if coin() { 64 } else { 4096 },
-        out_bytes_max: if coin() { 200 } else { 1 << 20 },
-        inflight_max: if coin() { 2 } else { 1024 },
-        receive_maximum: if coin() { 2 } else { 1024 },
-        overflow: if coin() { OverflowPolicy::Refuse } else { OverflowPolicy::DropNewest },
-        is_durable: coin(),
-        topic_alias_out_max: if coin() { 0 } else { 2 },
-        share_strategy: if coin() { ShareStrategy::Random } else { ShareStrategy::RoundRobin },
-        ..plain()
-    }
 }
 
 impl Play {
     pub fn new(seed: u64) -> Self {
-        let mut rng = Rng::new(seed.wrapping_mul(0x9E37_79B9) ^ 0x5EED);
-        let shards = [1, 2, 3, 8][usize::try_from(seed % 4).expect("small")];
-        let settings = settings(&mut rng);
-        let mut world = World::new(shards, Some(seed), &settings);
-        let roles: Vec<_> = NAMES
+        Self::with(&Options::draw(seed))
+    }
+
+    pub fn with(options: &Options) -> Self {
+        let mut rng = stream(options.seed, Stream::Workload, 0);
+        let mut world = World::drawn(options);
+        let roles: Vec<_> = options
+            .versions
             .iter()
-            .map(|_| Role {
-                version: VERSIONS[usize::try_from(rng.next_u64() % 3).expect("small")],
+            .map(|&version| Role {
+                version,
                 expiry_s: if rng.next_u64().is_multiple_of(3) { 30 } else { 100_000 },
                 is_in: false,
                 messages: BTreeMap::new(),
@@ -87,7 +78,22 @@ impl Play {
             // No wire yet: the first connection replaces this number.
             world.clients.push(Client::new(name, role.version, usize::MAX));
         }
-        Self { world, oracle: Oracle::new(NAMES.len()), rng, roles }
+        let oracle = Oracle::new(roles.len());
+        Self { world, oracle, rng, roles, options: options.clone(), act_count: 0 }
+    }
+
+    /// Acts that were played or left out.
+    pub fn act_count(&self) -> u32 {
+        self.act_count
+    }
+
+    /// The next act draws from streams of its own. False if it is to be left out.
+    fn begin_act(&mut self) -> bool {
+        self.act_count += 1;
+        let number = self.act_count;
+        self.rng = stream(self.options.seed, Stream::Workload, u64::from(number));
+        self.world.begin_act(number);
+        !self.options.skips.acts.contains(&number)
     }
 
     fn below(&mut self, end: usize) -> usize {
@@ -96,15 +102,21 @@ impl Play {
 
     /// Plays to the end. What it answers tells one course of events from another.
     pub fn run(&mut self) -> (u64, Snapshot) {
-        for client in 0..NAMES.len() {
+        for client in 0..self.roles.len() {
             self.connect(client, false);
         }
         self.rest();
-        let rounds = 3 + self.below(4);
+        // Not from an act's stream: acts that are left out must not change how many there are.
+        let mut plan = stream(self.options.seed, Stream::Workload, u64::from(u32::MAX));
+        let rounds = 3 + plan.next_u64() % 4;
         for _ in 0..rounds {
             self.rearrange();
-            let acts = 10 + self.below(30);
+            let acts = 10 + plan.next_u64() % 30;
+            self.world.rage();
             for _ in 0..acts {
+                if !self.begin_act() {
+                    continue;
+                }
                 self.act();
                 let count = self.below(12);
                 self.world.stir(count);
@@ -113,7 +125,7 @@ impl Play {
             self.rest();
         }
         // Everybody comes back once more: nothing owed may be missing.
-        for client in 0..NAMES.len() {
+        for client in 0..self.roles.len() {
             if !self.is_in(client) {
                 self.connect(client, false);
             }
@@ -125,12 +137,14 @@ impl Play {
 
     /// Plays, and asks every shard to stop in the middle of everything.
     pub fn stop_anywhere(&mut self) {
-        for client in 0..NAMES.len() {
+        for client in 0..self.roles.len() {
             self.connect(client, false);
         }
         self.rest();
         self.rearrange();
+        self.world.rage();
         for _ in 0..self.below(30) {
+            self.begin_act();
             self.act();
             let count = self.below(12);
             self.world.stir(count);
@@ -147,7 +161,7 @@ impl Play {
 
     /// One thing in the middle of everything.
     fn act(&mut self) {
-        let client = self.below(NAMES.len());
+        let client = self.below(self.roles.len());
         match self.below(20) {
             0 if self.is_in(client) => self.cut(client, false),
             1 if self.is_in(client) => self.cut(client, true),
@@ -230,8 +244,9 @@ impl Play {
         role.asked.clear();
         let connect = Connect {
             clean_start: is_clean,
-            receive_maximum: role.version.is_v5().then_some(3),
+            receive_maximum: role.version.is_v5().then_some(self.options.receive_maximum),
             topic_alias_max: 1,
+            keep_alive_s: self.options.keep_alive_s,
             ..keeping(role.version, NAMES[client], if is_clean { 0 } else { role.expiry_s })
         };
         let wire = self.world.dial(client);
@@ -244,7 +259,7 @@ impl Play {
 
     /// What has come: the oracle hears of it.
     fn look(&mut self) {
-        for client in 0..NAMES.len() {
+        for client in 0..self.roles.len() {
             while let Some(got) = self.world.clients[client].got.pop_front() {
                 self.on_got(client, got);
             }
@@ -317,6 +332,7 @@ impl Play {
 
     /// Nothing more happens until everything has come; then the oracle checks.
     fn rest(&mut self) {
+        self.world.calm();
         for (at, wire) in self.world.wires.iter_mut().enumerate() {
             wire.is_stalled = false;
             wire.is_client_gone |= self.world.clients[wire.client].wire != at;
@@ -328,7 +344,8 @@ impl Play {
                 break;
             }
         }
-        let online: BTreeSet<_> = (0..NAMES.len()).filter(|&client| self.is_in(client)).collect();
+        let online: BTreeSet<_> =
+            (0..self.roles.len()).filter(|&client| self.is_in(client)).collect();
         for &client in &online {
             let sent = &self.world.clients[client].sent;
             assert!(sent.is_empty(), "client {client} waits for {sent:?}");
@@ -340,7 +357,10 @@ impl Play {
     /// While nothing is on its way: other subscriptions, ends of sessions, time.
     fn rearrange(&mut self) {
         for _ in 0..3 {
-            let client = self.below(NAMES.len());
+            if !self.begin_act() {
+                continue;
+            }
+            let client = self.below(self.roles.len());
             match self.below(8) {
                 0 => self.begin_anew(client),
                 1 => self.pass_time(),
@@ -387,10 +407,10 @@ impl Play {
         self.roles[client].messages.clear();
     }
 
-    /// Long enough for some sessions to expire.
+    /// Long enough for some sessions to expire, also of clients whose silence has to be noticed first.
     fn pass_time(&mut self) {
-        self.world.advance(seconds(40));
-        for client in 0..NAMES.len() {
+        self.world.advance(seconds(80));
+        for client in 0..self.roles.len() {
             let role = &self.roles[client];
             let expires = role.version.is_v5() && role.expiry_s < 40;
             if expires && !self.is_in(client) && self.oracle.sessions[client].is_there {

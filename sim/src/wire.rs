@@ -4,6 +4,8 @@
 use shards::ids::ConnId;
 use shards::shard::{Output, Reading};
 
+use crate::trace::Reader;
+
 /// One network connection. Its position in the world's list is its `Origin::handle`.
 #[derive(Debug, Default)]
 pub struct Wire {
@@ -12,8 +14,13 @@ pub struct Wire {
     /// What the client wrote and no shard has read.
     pub upward: Vec<u8>,
     pub reading: Option<Reading>,
-    /// What `take_output` gave and the client has not taken.
+    /// A receive was under way when reading paused: one more may bring bytes.
+    pub has_late_bytes: bool,
+    /// What `take_output` gave and the client has not taken, or only `taken_bytes` of it.
     pub sending: Option<Output>,
+    pub taken_bytes: usize,
+    /// The same in one piece, once the client has taken some of it.
+    pub downward: Vec<u8>,
     /// The core asked for `Closing::Finish`.
     pub is_finishing: bool,
     /// Everything was sent and our side has ended.
@@ -22,6 +29,12 @@ pub struct Wire {
     pub is_aborted: bool,
     /// The client has ended its side.
     pub is_client_gone: bool,
+    /// The connection is broken: nothing is carried any more, and whoever uses it is told.
+    pub is_broken: bool,
+    /// The client's machine is gone: nothing is carried any more, and nobody is told.
+    pub is_silent: bool,
+    /// The client reads a few bytes at a time.
+    pub is_slow: bool,
     /// The client does not read.
     pub is_stalled: bool,
     /// The client does not close when the broker has.
@@ -30,15 +43,14 @@ pub struct Wire {
     pub is_closed: bool,
     /// Whose it is.
     pub client: usize,
+    /// Cut what goes up and down into packets, for a trace that is printed.
+    pub readers: (Reader, Reader),
 }
 
 impl Wire {
     /// True if a receive would bring bytes.
     pub fn has_bytes(&self) -> bool {
-        self.place.is_some()
-            && !self.upward.is_empty()
-            && !self.is_aborted
-            && (self.is_finishing || self.is_reading())
+        self.place.is_some() && !self.upward.is_empty() && self.has_receive()
     }
 
     pub fn is_reading(&self) -> bool {
@@ -50,13 +62,39 @@ impl Wire {
         self.place.is_some()
             && self.is_client_gone
             && self.upward.is_empty()
+            && !self.is_broken
+            && !self.is_silent
             && !self.is_aborted
             && (self.is_finishing || self.is_reading())
     }
 
-    /// True if the client would take what is being sent.
+    /// True if a receive or a send would be told that the connection is broken.
+    pub fn has_failed(&self) -> bool {
+        self.place.is_some()
+            && self.is_broken
+            && !self.is_aborted
+            && (self.sending.is_some()
+                || self.upward.is_empty() && (self.is_finishing || self.is_reading()))
+    }
+
+    /// True if the client would take what is being sent, or is gone in a way that hides that it
+    /// does not.
     pub fn can_drain(&self) -> bool {
-        self.sending.is_some() && !self.is_stalled && !self.is_aborted && self.place.is_some()
+        self.sending.is_some()
+            && !self.is_stalled
+            && !self.is_silent
+            && !self.is_broken
+            && !self.is_aborted
+            && self.place.is_some()
+    }
+
+    /// The client's side says and hears nothing any more.
+    pub fn is_dead(&self) -> bool {
+        self.is_broken || self.is_silent
+    }
+
+    fn has_receive(&self) -> bool {
+        !self.is_aborted && (self.is_finishing || self.is_reading() || self.has_late_bytes)
     }
 }
 

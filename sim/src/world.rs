@@ -16,18 +16,21 @@ use shards::ids::{ConnId, ShardId, StoreTicket};
 use shards::limits::Settings;
 use shards::mailbox::mesh;
 use shards::rng::Rng;
-use shards::shard::{CloseCause, Closing, Input, Origin, Outbox, Reading, ShardParts};
+use shards::shard::{CloseCause, Closing, Input, Origin, Outbox, Output, Reading, ShardParts};
 use shards::store::StoreOutcome;
 use shards::time::{Now, Time};
 
 use crate::client::Client;
+use crate::faults::Chaos;
 use crate::rules::Rules;
+use crate::swarm::{Options, Stream, stream};
+use crate::trace::{Entry, Trace};
 use crate::wire::{Wire, flatten};
 
 /// One shard and what the shell holds for it.
 #[derive(Debug)]
-struct Node {
-    shard: Shard,
+pub(crate) struct Node {
+    pub(crate) shard: Shard,
     out: Outbox,
     /// By connection number: the generation given out last, and the wire that has it.
     places: Vec<(u32, Option<usize>)>,
@@ -37,6 +40,10 @@ struct Node {
     batch_count: u32,
     /// Another shard said that there is mail.
     is_rung: bool,
+    /// The step at which the doorbell is heard.
+    pub(crate) bell_at: u64,
+    /// The step up to which this shard gets no turn.
+    pub(crate) frozen_until: u64,
     is_stopped: bool,
 }
 
@@ -45,6 +52,7 @@ struct Node {
 enum Step {
     Bytes(usize),
     Ended(usize),
+    Failed(usize),
     Drain(usize),
     Finish(usize),
     Aborted(usize),
@@ -57,15 +65,21 @@ enum Step {
 
 #[derive(Debug)]
 pub struct World {
-    nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     pub wires: Vec<Wire>,
     /// Wires that are not closed.
-    live: Vec<usize>,
+    pub(crate) live: Vec<usize>,
     pub clients: Vec<Client>,
     pub now: Now,
     pub settings: Settings,
     /// `None`: steps in turn, bytes whole.
     chance: Option<Rng>,
+    /// How bytes are cut where steps are drawn.
+    wire_chance: Rng,
+    chunk_bytes_max: usize,
+    /// What goes wrong by itself, in a world that was drawn.
+    pub(crate) chaos: Option<Box<Chaos>>,
+    pub trace: Trace,
     stores: VecDeque<(usize, StoreTicket)>,
     /// Durable operations wait for the test.
     pub is_store_held: bool,
@@ -99,6 +113,8 @@ impl World {
             adopted: VecDeque::new(),
             batch_count: 0,
             is_rung: false,
+            bell_at: 0,
+            frozen_until: 0,
             is_stopped: false,
         });
         Self {
@@ -108,7 +124,11 @@ impl World {
             clients: Vec::new(),
             now: Now { time: Time::from_secs(1000), unix_secs: 1_700_000_000 },
             settings: settings.clone(),
-            chance: seed.map(Rng::new),
+            chance: seed.map(|seed| stream(seed, Stream::Schedule, 0)),
+            wire_chance: stream(seed.unwrap_or(0), Stream::Wire, 0),
+            chunk_bytes_max: usize::MAX,
+            chaos: None,
+            trace: Trace::default(),
             stores: VecDeque::new(),
             is_store_held: false,
             store_outcome: StoreOutcome::Durable,
@@ -116,6 +136,23 @@ impl World {
             step_count: 0,
             next_shard: 0,
         }
+    }
+
+    /// The world that a seed has drawn. Nothing goes wrong in it before [`World::rage`].
+    pub fn drawn(options: &Options) -> Self {
+        let mut world = Self::new(options.shards, Some(options.seed), &options.settings);
+        world.chunk_bytes_max = options.chunk_bytes_max;
+        world.chaos = Some(Box::new(Chaos::new(options)));
+        world
+    }
+
+    /// From here on chance comes from streams of this number, whatever was drawn before.
+    pub fn begin_act(&mut self, number: u32) {
+        let Some(chaos) = self.chaos.as_mut() else { return };
+        let seed = chaos.begin_act(number);
+        self.chance = Some(stream(seed, Stream::Schedule, u64::from(number)));
+        self.wire_chance = stream(seed, Stream::Wire, u64::from(number));
+        self.trace.entry(Entry::Act, 0, u64::from(number));
     }
 
     pub fn shard_count(&self) -> usize {
@@ -147,6 +184,11 @@ impl World {
         }
     }
 
+    /// In `0..end`, from the stream that cuts bytes.
+    fn wire_below(&mut self, end: usize) -> usize {
+        usize::try_from(self.wire_chance.next_u64() % end as u64).expect("less than a usize")
+    }
+
     /// A new network connection, accepted by one shard after the other, or by any.
     pub fn dial(&mut self, client: usize) -> usize {
         let at = if self.chance.is_some() {
@@ -161,6 +203,8 @@ impl World {
     /// A new network connection, accepted by this shard.
     pub fn dial_at(&mut self, at: usize, client: usize) -> usize {
         let wire = self.wires.len();
+        self.trace.entry(Entry::Dial, at, wire as u64);
+        self.trace.line(|| format!("       wire {wire} of client {client} is accepted by {at}"));
         self.wires.push(Wire { client, ..Wire::default() });
         self.live.push(wire);
         let origin = Origin {
@@ -188,7 +232,7 @@ impl World {
     }
 
     /// Gives one input; the effects are applied at once or some inputs later.
-    fn give(&mut self, at: usize, input: Input<'_>) {
+    pub(crate) fn give(&mut self, at: usize, input: Input<'_>) {
         let node = &mut self.nodes[at];
         node.shard.handle(self.now, input, &mut node.out);
         node.batch_count += 1;
@@ -204,7 +248,11 @@ impl World {
         node.shard.flush(self.now, &mut node.out);
         let mut out = std::mem::take(&mut node.out);
         node.is_stopped = out.stopped;
-        self.stores.extend(out.stores.iter().map(|(ticket, _)| (at, *ticket)));
+        for (ticket, _) in &out.stores {
+            self.trace.entry(Entry::Store, at, ticket.0);
+            self.trace.line(|| format!("       {at} asks its store for {ticket:?}"));
+            self.stores.push_back((at, *ticket));
+        }
         for &(conn, closing) in &out.closes {
             if closing == Closing::Release {
                 self.release(at, conn);
@@ -213,34 +261,68 @@ impl World {
         for adopt in out.adopts.drain(..) {
             let wire = usize::try_from(adopt.origin.handle).expect("a wire");
             assert!(self.wires[wire].place.is_none(), "a connection is adopted by two shards");
+            self.trace.entry(Entry::Adopt, at, wire as u64);
+            self.trace.line(|| format!("       {at} adopts wire {wire}"));
             self.nodes[at].adopted.push_back((wire, adopt.origin, adopt.bytes));
         }
         for &(conn, reading) in &out.reads {
-            if let Some(wire) = self.wire_of(at, conn) {
-                self.wires[wire].reading = Some(reading);
-            }
+            self.set_reading(at, conn, reading);
         }
         for &conn in &out.sends {
-            let Some(wire) = self.wire_of(at, conn) else { continue };
-            assert!(self.wires[wire].sending.is_none(), "a send is listed while one is out");
-            let output = self.nodes[at].shard.take_output(conn);
-            assert!(!output.is_empty(), "a send is listed without bytes");
-            self.wires[wire].sending = Some(output);
+            self.begin_send(at, conn);
         }
         for &(conn, closing) in &out.closes {
-            let Some(wire) = self.wire_of(at, conn) else { continue };
-            match closing {
-                Closing::Release => {}
-                Closing::Finish => self.wires[wire].is_finishing = true,
-                Closing::Abort => self.wires[wire].is_aborted = true,
-            }
+            self.begin_close(at, conn, closing);
         }
         for &to in &out.doorbells {
             assert_ne!(to.index(), at, "a shard rings at itself");
+            self.trace.entry(Entry::Bell, at, u64::from(to.0));
+            self.trace.line(|| format!("       {at} rings at {}", to.0));
             self.nodes[to.index()].is_rung = true;
+        }
+        for note in &out.notes {
+            self.trace.entry(Entry::Note, at, note.origin.handle);
+            self.trace.line(|| format!("       {at} notes {note:?}"));
         }
         out.clear();
         self.nodes[at].out = out;
+    }
+
+    fn set_reading(&mut self, at: usize, conn: ConnId, reading: Reading) {
+        let Some(wire) = self.wire_of(at, conn) else { return };
+        self.trace.entry(Entry::Read, wire, reading as u64);
+        self.trace.line(|| format!("       {at} reads wire {wire}: {reading:?}"));
+        let before = self.wires[wire].reading.replace(reading);
+        // A receive that is under way when reading pauses may still bring bytes.
+        let was_stream = before == Some(Reading::Stream) && reading == Reading::Pause;
+        self.wires[wire].has_late_bytes =
+            was_stream && self.chance.is_some() && self.wire_below(4) == 0;
+    }
+
+    fn begin_send(&mut self, at: usize, conn: ConnId) {
+        let Some(wire) = self.wire_of(at, conn) else { return };
+        assert!(self.wires[wire].sending.is_none(), "a send is listed while one is out");
+        let output = self.nodes[at].shard.take_output(conn);
+        assert!(!output.is_empty(), "a send is listed without bytes");
+        self.trace.entry(Entry::Send, wire, output.len() as u64);
+        self.trace.bytes(&output.bytes);
+        for (offset, payload) in &output.splices {
+            self.trace.mix(*offset as u64);
+            self.trace.bytes(payload);
+        }
+        self.trace.line(|| format!("       {at} sends {} bytes on wire {wire}", output.len()));
+        self.wires[wire].sending = Some(output);
+    }
+
+    fn begin_close(&mut self, at: usize, conn: ConnId, closing: Closing) {
+        let Some(wire) = self.wire_of(at, conn) else { return };
+        self.trace.entry(Entry::Close, wire, closing as u64);
+        self.trace.line(|| format!("       {at} closes wire {wire}: {closing:?}"));
+        match closing {
+            Closing::Release => {}
+            Closing::Finish => self.wires[wire].is_finishing = true,
+            Closing::Abort => self.wires[wire].is_aborted = true,
+        }
     }
 
     /// The wire that an effect names. Nobody, if it has gone in the same batch.
@@ -253,6 +335,8 @@ impl World {
 
     fn release(&mut self, at: usize, conn: ConnId) {
         let wire = self.wire_of(at, conn).expect("a hand-over of a connection that is here");
+        self.trace.entry(Entry::Close, wire, Closing::Release as u64);
+        self.trace.line(|| format!("       {at} hands wire {wire} over"));
         let released = &mut self.wires[wire];
         assert!(released.sending.is_none(), "a hand-over while a send is out");
         released.place = None;
@@ -297,7 +381,11 @@ impl World {
     }
 
     fn step(&mut self) -> bool {
+        self.go_wrong();
         self.list_steps();
+        if self.steps.is_empty() && self.thaw() {
+            self.list_steps();
+        }
         if self.steps.is_empty() {
             return false;
         }
@@ -309,19 +397,40 @@ impl World {
             }
         };
         self.step_count += 1;
-        self.take_step(self.steps[at]);
+        let step = self.steps[at];
+        self.trace.entry(Entry::Step, at, self.steps.len() as u64);
+        self.trace.line(|| format!("{:>6} {step:?}", self.step_count));
+        self.take_step(step);
         true
+    }
+
+    /// Shards and doorbells that were held back go on at once. True if there were any.
+    pub(crate) fn thaw(&mut self) -> bool {
+        let now = self.step_count;
+        let mut is_any = false;
+        for node in &mut self.nodes {
+            is_any |= node.frozen_until > now || node.bell_at > now;
+            (node.frozen_until, node.bell_at) = (0, 0);
+        }
+        is_any
     }
 
     fn list_steps(&mut self) {
         self.steps.clear();
+        let now = self.step_count;
         for &at in &self.live {
             let wire = &self.wires[at];
+            if wire.place.is_none_or(|(at, _)| self.nodes[at].frozen_until > now) {
+                continue;
+            }
             if wire.has_bytes() {
                 self.steps.push(Step::Bytes(at));
             }
             if wire.has_ended() {
                 self.steps.push(Step::Ended(at));
+            }
+            if wire.has_failed() {
+                self.steps.push(Step::Failed(at));
             }
             if wire.can_drain() {
                 self.steps.push(Step::Drain(at));
@@ -336,11 +445,11 @@ impl World {
                 self.steps.push(Step::Finish(at));
             }
         }
-        for (at, node) in self.nodes.iter().enumerate() {
+        for (at, node) in self.nodes.iter().enumerate().filter(|(_, n)| n.frozen_until <= now) {
             if !node.adopted.is_empty() {
                 self.steps.push(Step::Adopt(at));
             }
-            if node.is_rung {
+            if node.is_rung && node.bell_at <= now {
                 self.steps.push(Step::Mail(at));
             }
             if node.shard.next_deadline().is_some_and(|deadline| deadline <= self.now.time) {
@@ -359,6 +468,7 @@ impl World {
         match step {
             Step::Bytes(wire) => self.carry(wire),
             Step::Ended(wire) => self.closed(wire, CloseCause::Eof),
+            Step::Failed(wire) => self.closed(wire, CloseCause::Failed),
             Step::Drain(wire) => self.drain(wire),
             Step::Finish(wire) => {
                 self.wires[wire].is_finished = true;
@@ -389,16 +499,19 @@ impl World {
 
     fn carry(&mut self, wire: usize) {
         let length = self.wires[wire].upward.len();
-        let most = match self.below(4) {
-            0 => length,
-            1 => length.min(3),
-            2 => length.min(64),
-            _ => length.min(4096),
+        let count = if self.chance.is_some() {
+            let most = [length, 3, 64, 4096][self.wire_below(4)];
+            1 + self.wire_below(most.min(length).min(self.chunk_bytes_max))
+        } else {
+            length
         };
-        let count = if self.chance.is_some() { 1 + self.below(most) } else { length };
         let (at, conn) = self.wires[wire].place.expect("bytes come where a shard reads");
         let rest = self.wires[wire].upward.split_off(count);
         let bytes = std::mem::replace(&mut self.wires[wire].upward, rest);
+        self.trace.entry(Entry::Carried, wire, count as u64);
+        self.trace.bytes(&bytes);
+        self.print_packets(wire, true, &bytes);
+        self.wires[wire].has_late_bytes = false;
         if self.wires[wire].is_finishing {
             return;
         }
@@ -410,16 +523,58 @@ impl World {
 
     fn drain(&mut self, wire: usize) {
         let (at, conn) = self.wires[wire].place.expect("a send has a connection");
-        let Some(output) = self.wires[wire].sending.take() else { return };
-        let client = self.wires[wire].client;
-        let is_current = self.clients[client].wire == wire;
-        if is_current && !self.wires[wire].is_client_gone {
-            let mut reply = Vec::new();
-            self.clients[client].receive(&flatten(&output), &mut reply);
-            self.wires[wire].upward.extend_from_slice(&reply);
+        let length = self.wires[wire].sending.as_ref().map_or(0, Output::len);
+        let rest = length - self.wires[wire].taken_bytes;
+        if self.wires[wire].is_slow && !self.wires[wire].is_client_gone {
+            let count = 1 + self.wire_below(rest.min(40));
+            self.deliver(wire, count);
+            if count < rest {
+                return;
+            }
+        } else {
+            self.deliver(wire, rest);
         }
+        let Some(output) = self.wires[wire].sending.take() else { return };
+        self.wires[wire].taken_bytes = 0;
+        self.wires[wire].downward.clear();
         self.nodes[at].shard.reuse(output);
         self.give(at, Input::Drained { conn });
+    }
+
+    /// The client takes the next `count` bytes of what is being sent.
+    pub(crate) fn deliver(&mut self, wire: usize, count: usize) {
+        let Some(output) = &self.wires[wire].sending else { return };
+        let client = self.wires[wire].client;
+        if self.clients[client].wire != wire || self.wires[wire].is_client_gone {
+            return;
+        }
+        let from = self.wires[wire].taken_bytes;
+        if from == 0 {
+            self.wires[wire].downward = flatten(output);
+        }
+        self.wires[wire].taken_bytes = from + count;
+        self.trace.entry(Entry::Taken, wire, count as u64);
+        let bytes = std::mem::take(&mut self.wires[wire].downward);
+        self.print_packets(wire, false, &bytes[from..from + count]);
+        let mut reply = Vec::new();
+        self.clients[client].receive(&bytes[from..from + count], &mut reply);
+        self.wires[wire].downward = bytes;
+        self.wires[wire].upward.extend_from_slice(&reply);
+    }
+
+    fn print_packets(&mut self, wire: usize, is_upward: bool, bytes: &[u8]) {
+        if !self.trace.is_printed {
+            return;
+        }
+        let client = &self.clients[self.wires[wire].client];
+        let (name, version) = (client.name, client.version);
+        let readers = &mut self.wires[wire].readers;
+        let (reader, arrow) =
+            if is_upward { (&mut readers.0, "->") } else { (&mut readers.1, "<-") };
+        println!("       wire {wire} {name} {arrow} {} bytes", bytes.len());
+        for packet in reader.read(version, bytes) {
+            println!("       wire {wire} {name} {arrow} {packet}");
+        }
     }
 
     fn mail(&mut self, at: usize) {
@@ -452,19 +607,25 @@ impl World {
         self.is_store_held = true;
     }
 
-    /// Virtual time goes on, deadline by deadline.
+    /// Virtual time goes on, deadline by deadline. In a world that was drawn the clients ping.
     pub fn advance(&mut self, by: Duration) {
         let target = self.now.time + by;
+        let mut ping_at = self.ping();
         loop {
             self.settle();
-            let next = self.nodes.iter().filter_map(|node| node.shard.next_deadline()).min();
-            match next.filter(|&next| next <= target) {
-                Some(next) => self.now.time = self.now.time.max(next),
-                None => break,
+            let deadlines = self.nodes.iter().filter_map(|node| node.shard.next_deadline());
+            let Some(next) = deadlines.chain(ping_at).min().filter(|&next| next <= target) else {
+                break;
+            };
+            self.now.time = self.now.time.max(next);
+            if ping_at.is_some_and(|at| at <= self.now.time) {
+                ping_at = self.ping();
             }
         }
         self.now.time = target;
         self.settle();
+        self.trace.entry(Entry::Time, 0, self.now.time.as_micros());
+        self.trace.line(|| format!("       it is {} ms", self.now.time.as_millis()));
     }
 
     /// The late answer of an authentication check.

@@ -1,0 +1,99 @@
+//! `cargo sim`: plays seeds and says what they led to.
+//!
+//! Exit codes: 0 every seed kept its promises; 1 one did not; 2 wrong use of flags.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use rustix::time::{ClockId, clock_gettime};
+use sim::batch::{self, Plan, Total};
+use sim::swarm::{Fault, Options};
+
+/// Whole shards, model clients and faults on one thread, from one seed.
+#[derive(Debug, Parser)]
+#[command(name = "sim", max_term_width = 100)]
+struct Cli {
+    /// Plays so many seeds, on all cores
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    seeds: u64,
+
+    /// The first of them. Fresh worlds need fresh numbers: a number names the same world as long as
+    /// neither broker nor simulator changes
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    start: u64,
+
+    /// Plays this one seed only
+    #[arg(long, value_name = "S", conflicts_with_all = ["seeds", "start"])]
+    seed: Option<u64>,
+
+    /// Prints every step and packet of the one seed
+    #[arg(long, requires = "seed")]
+    trace: bool,
+
+    /// Plays every seed twice; both runs must take the same course
+    #[arg(long)]
+    twice: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.seed {
+        Some(seed) => one(seed, &cli),
+        None => many(&Plan { start: cli.start, count: cli.seeds, is_twice: cli.twice }),
+    }
+}
+
+fn one(seed: u64, cli: &Cli) -> ExitCode {
+    let options = Options::draw(seed);
+    if cli.trace {
+        println!("{options:#?}");
+    }
+    let course = batch::play(&options, cli.trace);
+    println!(
+        "seed {seed}: {} steps, {} acts, hash {:016x}",
+        course.steps, course.acts, course.hash
+    );
+    if cli.twice && batch::play(&options, false) != course {
+        println!("the second run took another course");
+        return ExitCode::FAILURE;
+    }
+    match course.failure {
+        None => ExitCode::SUCCESS,
+        Some(message) => {
+            println!("failed at step {}: {message}", course.steps);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn many(plan: &Plan) -> ExitCode {
+    let begin = Instant::now();
+    let total = batch::run(*plan);
+    report(&total, begin.elapsed());
+    let Some((seed, step, message)) = &total.failure else { return ExitCode::SUCCESS };
+    println!("\nseed {seed} failed at step {step}: {message}");
+    println!("to see it again: cargo sim --seed {seed} --trace");
+    ExitCode::FAILURE
+}
+
+fn report(total: &Total, elapsed: Duration) {
+    let counters = &total.snapshot.counters;
+    println!("seeds       {}", total.seeds);
+    println!("steps       {}", total.steps);
+    println!("deliveries  {}", counters.messages_sent);
+    for fault in Fault::ALL {
+        println!("fault       {:<10} {}", fault.name(), total.faults[fault.index()]);
+    }
+    println!("elapsed     {:.1} s", elapsed.as_secs_f64());
+    println!("cpu         {:.1} s", cpu_s());
+    println!("hash        {:016x}", total.hash);
+}
+
+/// What this process has used of all cores so far.
+fn cpu_s() -> f64 {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    let seconds = Duration::from_secs(used.tv_sec.unsigned_abs());
+    let nanos = Duration::from_nanos(used.tv_nsec.unsigned_abs());
+    (seconds + nanos).as_secs_f64()
+}
