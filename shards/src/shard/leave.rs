@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::codec::Disconnect;
+use crate::codec::{self, Disconnect, Framed, Packet, PacketKind};
 use crate::conn::pause::PauseReason;
 use crate::conn::{Conn, State};
 use crate::ids::{ConnId, QoS, SessionId, Version};
@@ -45,22 +45,24 @@ impl Shard {
         out: &mut Outbox,
     ) -> Result<(), Reject> {
         let Some(session) = self.local.conns.get(id).and_then(Conn::session) else { return Ok(()) };
-        if let (Some(expiry_s), Some(session)) =
-            (disconnect.session_expiry_s, self.local.sessions.get_mut(session))
-        {
-            if session.expiry_s == 0 && expiry_s > 0 {
-                return Err(Reject::protocol(
-                    "a session that was to end with its connection cannot be kept by DISCONNECT",
-                ));
-            }
-            session.expiry_s = expiry_s.min(self.local.settings.session_expiry_max_s);
-        }
-        let ending = match disconnect.reason {
-            ReasonCode::Success => Ending::Normal,
-            _ => Ending::WithWill,
-        };
-        self.detach(now, id, ending, out);
+        self.set_expiry(session, disconnect)?;
+        self.detach(now, id, ending_of(disconnect), out);
         self.close(now, id, Closing::Finish, out);
+        Ok(())
+    }
+
+    fn set_expiry(&mut self, id: SessionId, disconnect: &Disconnect<'_>) -> Result<(), Reject> {
+        let (Some(expiry_s), Some(session)) =
+            (disconnect.session_expiry_s, self.local.sessions.get_mut(id))
+        else {
+            return Ok(());
+        };
+        if session.expiry_s == 0 && expiry_s > 0 {
+            return Err(Reject::protocol(
+                "a session that was to end with its connection cannot be kept by DISCONNECT",
+            ));
+        }
+        session.expiry_s = expiry_s.min(self.local.settings.session_expiry_max_s);
         Ok(())
     }
 
@@ -135,7 +137,8 @@ impl Shard {
 
     /// The connection is gone, asked for or not.
     pub(super) fn on_closed(&mut self, now: Now, id: ConnId, _cause: CloseCause, out: &mut Outbox) {
-        self.detach(now, id, Ending::WithWill, out);
+        let ending = self.last_word(id);
+        self.detach(now, id, ending, out);
         let Some(conn) = self.local.conns.remove(id) else { return };
         self.local.counters.connections_closed += 1;
         if let Some(timer) = conn.timer {
@@ -143,6 +146,31 @@ impl Shard {
         }
         self.local.pool.give(conn.backlog.bytes);
         self.local.pool.give(conn.output.bytes);
+    }
+
+    /// A paused connection may hold a DISCONNECT that has come before its end and that nobody has
+    /// looked at [MQTT-3.14.4-3]. What stands before it is not worked on any more.
+    fn last_word(&mut self, id: ConnId) -> Ending {
+        let packet_bytes_max = self.local.settings.packet_bytes_max;
+        let Some(conn) = self.local.conns.get_mut(id) else { return Ending::WithWill };
+        let Some(session) = conn.session() else { return Ending::WithWill };
+        let version = conn.version;
+        let backlog = std::mem::take(&mut conn.backlog);
+        let mut rest = backlog.rest();
+        let mut ending = Ending::WithWill;
+        while let Ok(Framed::Whole(frame)) = codec::frame(rest, packet_bytes_max) {
+            if PacketKind::from_nibble(frame.first >> 4) == Some(PacketKind::Disconnect) {
+                if let Ok(Packet::Disconnect(disconnect)) = codec::decode(&frame, version)
+                    && self.set_expiry(session, &disconnect).is_ok()
+                {
+                    ending = ending_of(&disconnect);
+                }
+                break;
+            }
+            rest = &rest[frame.len..];
+        }
+        self.local.pool.give(backlog.bytes);
+        ending
     }
 
     /// CONNECT has not come in time, or the client is silent, or a finished connection stays open.
@@ -405,5 +433,12 @@ impl Shard {
         {
             out.stopped = true;
         }
+    }
+}
+
+fn ending_of(disconnect: &Disconnect<'_>) -> Ending {
+    match disconnect.reason {
+        ReasonCode::Success => Ending::Normal,
+        _ => Ending::WithWill,
     }
 }
