@@ -16,7 +16,9 @@ use shards::ids::{ConnId, ShardId, StoreTicket};
 use shards::limits::Settings;
 use shards::mailbox::mesh;
 use shards::rng::Rng;
-use shards::shard::{CloseCause, Closing, Input, Origin, Outbox, Output, Reading, ShardParts};
+use shards::shard::{
+    CloseCause, Closing, Input, Origin, Outbox, Output, Reading, SessionView, ShardParts,
+};
 use shards::store::StoreOutcome;
 use shards::time::{Now, Time};
 
@@ -172,6 +174,11 @@ impl World {
         let mut all = Snapshot::default();
         self.nodes.iter().for_each(|node| all.add(&node.shard.snapshot()));
         all
+    }
+
+    /// Shows every session of every shard.
+    pub fn each_session(&self, mut visit: impl FnMut(SessionView<'_>)) {
+        self.nodes.iter().for_each(|node| node.shard.sessions().for_each(&mut visit));
     }
 
     /// In `0..end`: drawn, or 0 without a seed.
