@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use shards::counters::Snapshot;
+use shards::marks::{self, Mark};
 
 use crate::faults::FaultCounts;
 use crate::play::Play;
@@ -92,6 +93,8 @@ pub struct Total {
     pub hash: u64,
     pub faults: FaultCounts,
     pub snapshot: Snapshot,
+    /// How often the core came by each of its marks, in the order of [`Mark::ALL`].
+    pub marks: Vec<u64>,
     /// The lowest seed that failed, at which step and how. After the first failure no more seeds
     /// are begun.
     pub failure: Option<(u64, u64, String)>,
@@ -110,7 +113,15 @@ impl Total {
         }
     }
 
+    /// Branches of the core that no seed came to.
+    pub fn missed(&self) -> impl Iterator<Item = Mark> {
+        let count = |at| self.marks.get(at).copied().unwrap_or(0);
+        (0..).zip(Mark::ALL).filter(move |(at, _)| count(*at) == 0).map(|(_, &mark)| mark)
+    }
+
     fn merge(&mut self, other: Self) {
+        self.marks.resize(Mark::ALL.len(), 0);
+        self.marks.iter_mut().zip(other.marks).for_each(|(sum, count)| *sum += count);
         self.seeds += other.seeds;
         self.steps += other.steps;
         self.snapshot.add(&other.snapshot);
@@ -160,5 +171,7 @@ fn work(plan: Plan, next: &AtomicU64, is_failed: &AtomicBool) -> (Total, Vec<(u6
         hashes.push((seed, course.hash));
         total.add(seed, &course);
     }
+    // The thread is this batch's own: all its marks are.
+    total.marks = marks::counts();
     (total, hashes)
 }

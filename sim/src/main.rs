@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use rustix::time::{ClockId, clock_gettime};
+use shards::marks::Mark;
 use sim::batch::{self, Plan, Total};
 use sim::swarm::{Fault, Options};
 
@@ -35,6 +36,9 @@ struct Cli {
     #[arg(long)]
     twice: bool,
 }
+
+/// A batch of so many seeds must come to every mark.
+const MARKED_SEEDS_MIN: u64 = 1000;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -71,9 +75,16 @@ fn many(plan: &Plan) -> ExitCode {
     let begin = Instant::now();
     let total = batch::run(*plan);
     report(&total, begin.elapsed());
-    let Some((seed, step, message)) = &total.failure else { return ExitCode::SUCCESS };
-    println!("\nseed {seed} failed at step {step}: {message}");
-    println!("to see it again: cargo sim --seed {seed} --trace");
+    if let Some((seed, step, message)) = &total.failure {
+        println!("\nseed {seed} failed at step {step}: {message}");
+        println!("to see it again: cargo sim --seed {seed} --trace");
+        return ExitCode::FAILURE;
+    }
+    let missed: Vec<_> = total.missed().collect();
+    if plan.count < MARKED_SEEDS_MIN || missed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("\nno seed came to these branches: {missed:?}");
     ExitCode::FAILURE
 }
 
@@ -85,6 +96,7 @@ fn report(total: &Total, elapsed: Duration) {
     for fault in Fault::ALL {
         println!("fault       {:<10} {}", fault.name(), total.faults[fault.index()]);
     }
+    println!("marks hit   {} of {}", Mark::ALL.len() - total.missed().count(), Mark::ALL.len());
     println!("elapsed     {:.1} s", elapsed.as_secs_f64());
     println!("cpu         {:.1} s", cpu_s());
     println!("hash        {:016x}", total.hash);

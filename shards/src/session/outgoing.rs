@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use super::inbound::Inbound;
 use super::messages::{MessageRef, Messages};
 use crate::ids::{PacketId, QoS, SubscriptionId};
+use crate::mark;
 use crate::topic::GroupId;
 
 /// Subscription identifiers that go with one delivery. Most have none or one.
@@ -214,6 +215,7 @@ impl Outgoing {
             }
         }
         self.unsent = self.resend.len();
+        mark!(PubrelResent if !pubrels.is_empty());
         pubrels.sort_unstable_by(|one, other| other.cmp(one));
         pubrels.into_iter().map(|(_, id)| id).collect()
     }
@@ -226,6 +228,7 @@ impl Outgoing {
                 return None;
             }
             if self.open - self.unsent >= usize::from(window) {
+                mark!(ResendWindowFull);
                 return None;
             }
             let id = self.resend.pop_front()?;
@@ -235,8 +238,10 @@ impl Outgoing {
                 && std::mem::take(&mut entry.is_unsent)
             {
                 self.unsent -= 1;
+                mark!(Resent);
                 return Some(id);
             }
+            mark!(ResendOvertaken);
         }
     }
 
@@ -302,6 +307,7 @@ impl Outgoing {
             return Some(id);
         }
         self.skipped = true;
+        mark!(IdentifierSkipped);
         // Many may lie behind it. To look each up would take quadratic time.
         let mut used = Inbound::default();
         for entry in self.inflight.iter().filter(|entry| entry.stage.is_some()) {
@@ -340,6 +346,7 @@ impl Outgoing {
     }
 
     fn compact(&mut self) {
+        mark!(InflightCompacted);
         self.inflight.retain(|entry| entry.stage.is_some());
     }
 }

@@ -36,6 +36,7 @@ use crate::counters::{Counters, Gauges, Snapshot};
 use crate::ids::{ConnId, SessionId, ShardId};
 use crate::limits::Settings;
 use crate::mailbox::Mailboxes;
+use crate::mark;
 use crate::rng::Rng;
 use crate::session::messages::Messages;
 use crate::session::{Session, Sessions};
@@ -197,6 +198,7 @@ impl Shard {
         self.resume_yielded(now, out);
         self.flush_mail(out);
         if !self.congested.is_empty() && !self.is_congested() {
+            mark!(CongestionOver);
             for conn in std::mem::take(&mut self.congested) {
                 self.local.unpause(conn, PauseReason::MailboxFull);
             }
