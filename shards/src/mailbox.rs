@@ -144,6 +144,12 @@ impl Mailboxes {
         self.outgoing[to.index()].as_ref().is_some_and(|o| o.staged_bytes() > self.staged_bytes_max)
     }
 
+    /// Bytes for `to` that wait outside its ring.
+    #[must_use]
+    pub fn staged_bytes(&self, to: ShardId) -> usize {
+        self.outgoing[to.index()].as_ref().map_or(0, Outgoing::staged_bytes)
+    }
+
     /// True if mail waits outside the rings.
     #[must_use]
     pub fn has_staged(&self) -> bool {

@@ -22,11 +22,13 @@ mod retained;
 mod shares;
 mod subscribe;
 mod sys;
+mod waiting;
 
 pub use crate::origin::Origin;
 pub use crate::output::Output;
 pub use effect::{Adopt, Closing, Note, Outbox, Reading};
 pub use input::{CloseCause, Input};
+pub use waiting::Waiting;
 
 use crate::arena::Tickets;
 use crate::auth::{Authenticate, Authorise};
