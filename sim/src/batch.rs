@@ -10,10 +10,12 @@ use std::thread;
 use shards::counters::Snapshot;
 use shards::marks::{self, Mark};
 
+use crate::crowd::Crowd;
 use crate::faults::FaultCounts;
 use crate::play::Play;
-use crate::swarm::Options;
+use crate::swarm::{Options, Scene};
 use crate::trace::fold;
+use crate::world::World;
 
 /// What a seed led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,22 +36,61 @@ thread_local! {
     static IS_PLAYING: RefCell<bool> = const { RefCell::new(false) };
 }
 
+/// A seed's scene, apart from its run: what failed can be looked at afterwards.
+#[derive(Debug)]
+enum Stage {
+    Play(Play),
+    Crowd(Crowd),
+}
+
+impl Stage {
+    fn new(options: &Options) -> Self {
+        match options.scene {
+            Scene::Play | Scene::Stop => Self::Play(Play::with(options)),
+            Scene::Crowd => Self::Crowd(Crowd::with(options)),
+        }
+    }
+
+    fn run(&mut self, scene: Scene) {
+        match self {
+            Self::Play(play) if scene == Scene::Stop => play.stop_anywhere(),
+            Self::Play(play) => {
+                play.run();
+            }
+            Self::Crowd(crowd) => crowd.run(),
+        }
+    }
+
+    fn world(&mut self) -> &mut World {
+        match self {
+            Self::Play(play) => &mut play.world,
+            Self::Crowd(crowd) => &mut crowd.world,
+        }
+    }
+
+    fn act_count(&self) -> u32 {
+        match self {
+            Self::Play(play) => play.act_count(),
+            Self::Crowd(crowd) => crowd.act_count(),
+        }
+    }
+}
+
 /// Plays one seed to its end, or to what fails in it.
 #[must_use]
 pub fn play(options: &Options, is_printed: bool) -> Course {
     listen();
-    let mut play = Play::with(options);
-    play.world.trace.is_printed = is_printed;
+    let mut stage = Stage::new(options);
+    stage.world().trace.is_printed = is_printed;
     IS_PLAYING.set(true);
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
-        play.run();
-    }));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| stage.run(options.scene)));
     IS_PLAYING.set(false);
-    let world = &play.world;
+    let acts = stage.act_count();
+    let world = stage.world();
     Course {
         hash: world.trace.hash(),
         steps: world.step_count,
-        acts: play.act_count(),
+        acts,
         faults: world.fault_counts(),
         snapshot: world.snapshot(),
         failure: outcome

@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod client;
+pub mod crowd;
 pub mod drive;
 pub mod faults;
 pub mod oracle;
