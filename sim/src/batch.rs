@@ -12,6 +12,7 @@ use shards::marks::{self, Mark};
 
 use crate::crowd::Crowd;
 use crate::faults::FaultCounts;
+use crate::marathon::Marathon;
 use crate::play::Play;
 use crate::swarm::{Options, Scene};
 use crate::trace::fold;
@@ -41,6 +42,7 @@ thread_local! {
 enum Stage {
     Play(Play),
     Crowd(Crowd),
+    Marathon(Marathon),
 }
 
 impl Stage {
@@ -48,6 +50,7 @@ impl Stage {
         match options.scene {
             Scene::Play | Scene::Stop => Self::Play(Play::with(options)),
             Scene::Crowd => Self::Crowd(Crowd::with(options)),
+            Scene::Marathon => Self::Marathon(Marathon::with(options)),
         }
     }
 
@@ -58,6 +61,7 @@ impl Stage {
                 play.run();
             }
             Self::Crowd(crowd) => crowd.run(),
+            Self::Marathon(marathon) => marathon.run(),
         }
     }
 
@@ -65,6 +69,7 @@ impl Stage {
         match self {
             Self::Play(play) => &mut play.world,
             Self::Crowd(crowd) => &mut crowd.world,
+            Self::Marathon(marathon) => &mut marathon.world,
         }
     }
 
@@ -72,6 +77,7 @@ impl Stage {
         match self {
             Self::Play(play) => play.act_count(),
             Self::Crowd(crowd) => crowd.act_count(),
+            Self::Marathon(_) => 0,
         }
     }
 }

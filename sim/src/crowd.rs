@@ -33,6 +33,8 @@ pub struct Crowd {
     options: Options,
     rng: Rng,
     act_count: u32,
+    /// By client, whether it knows what became of its latest CONNECT.
+    is_answered: Vec<bool>,
     /// More than one payload that is shared by reference.
     large: String,
 }
@@ -48,7 +50,8 @@ impl Crowd {
         }
         let rng = stream(options.seed, Stream::Workload, 0);
         let large = SMALL.repeat(150);
-        Self { world, options: options.clone(), rng, act_count: 0, large }
+        let is_answered = vec![true; world.clients.len()];
+        Self { world, options: options.clone(), rng, act_count: 0, is_answered, large }
     }
 
     /// Acts that were played or left out.
@@ -156,6 +159,10 @@ impl Crowd {
             will,
             ..Connect::new(version, NAMES[client])
         };
+        if !std::mem::replace(&mut self.is_answered[client], false) {
+            // Its session may have ended and begun anew without the client's knowledge.
+            self.world.clients[client].forget();
+        }
         let wire = self.world.dial(client);
         self.world.clients[client].renew(wire);
         self.world.clients[client].answers = Answers::All;
@@ -294,9 +301,9 @@ impl Crowd {
     fn look(&mut self) {
         for client in 0..self.world.clients.len() {
             while let Some(got) = self.world.clients[client].got.pop_front() {
-                if let Got::Connack(welcome) = got
-                    && welcome.reason == ReasonCode::Success
-                {
+                let Got::Connack(welcome) = got else { continue };
+                self.is_answered[client] = true;
+                if welcome.reason == ReasonCode::Success {
                     self.repeat_all(client);
                 }
             }

@@ -6,6 +6,7 @@ pub mod client;
 pub mod crowd;
 pub mod drive;
 pub mod faults;
+pub mod marathon;
 pub mod oracle;
 pub mod play;
 pub mod rules;

@@ -12,7 +12,7 @@ use shards::rng::Rng;
 use crate::client::{Client, Got};
 use crate::drive::{Post, QOS, keeping, seconds};
 use crate::oracle::{Oracle, SHARED};
-use crate::swarm::{CLIENTS_MAX, Options, Stream, stream};
+use crate::swarm::{CLIENTS_MAX, Options, Scene, Stream, stream};
 use crate::world::World;
 
 const NAMES: [&str; CLIENTS_MAX] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
@@ -61,7 +61,7 @@ pub struct Play {
 
 impl Play {
     pub fn new(seed: u64) -> Self {
-        Self::with(&Options::draw(seed))
+        Self::with(&Options::draw_as(seed, Scene::Play))
     }
 
     pub fn with(options: &Options) -> Self {

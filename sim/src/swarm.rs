@@ -122,12 +122,20 @@ pub enum Scene {
     Stop,
     /// Clients that do anything, under tiny limits ([`crate::crowd`]).
     Crowd,
+    /// What takes many messages ([`crate::marathon`]).
+    Marathon,
 }
+
+/// Seeds of which one is a marathon: it takes as long as all the others together.
+const MARATHON_EVERY: u64 = 500;
 
 impl Scene {
     /// Not drawn: every batch has some of each.
     #[must_use]
     pub fn of(seed: u64) -> Self {
+        if seed % MARATHON_EVERY == MARATHON_EVERY - 1 {
+            return Self::Marathon;
+        }
         match seed % 12 {
             1 | 4 | 7 | 10 => Self::Crowd,
             5 => Self::Stop,
@@ -165,26 +173,41 @@ const RATE_MAX: u64 = 40;
 impl Options {
     #[must_use]
     pub fn draw(seed: u64) -> Self {
+        Self::draw_as(seed, Scene::of(seed))
+    }
+
+    /// The same seed for a scene that is not its own.
+    #[must_use]
+    pub fn draw_as(seed: u64, scene: Scene) -> Self {
         let mut dice = Dice(stream(seed, Stream::Options, 0));
         let versions = versions(&mut dice);
         let rates = Fault::ALL.map(|_| {
             let rate = if dice.one_in(3) { 1 + dice.below(RATE_MAX) } else { 0 };
             u16::try_from(rate).expect("below its maximum")
         });
-        let scene = Scene::of(seed);
         let mut settings = settings(&mut dice);
         if scene == Scene::Crowd {
             tighten(&mut settings, &mut Dice(stream(seed, Stream::Options, 1)));
         }
+        if scene == Scene::Marathon {
+            settings = plain();
+        }
         Self {
             seed,
             scene,
-            shards: 1 + u8::try_from(dice.below(8)).expect("small"),
+            shards: match scene {
+                // All retained messages of one shard, every other time.
+                Scene::Marathon if (seed / MARATHON_EVERY).is_multiple_of(2) => 1,
+                _ => 1 + u8::try_from(dice.below(8)).expect("small"),
+            },
             settings,
             versions,
             keep_alive_s: dice.pick(&[0, 0, 5, 20]),
             receive_maximum: dice.pick(&[1, 2, 3, 10]),
-            chunk_bytes_max: dice.pick(&[1, 3, 16, 64, 4096, 4096]),
+            chunk_bytes_max: match scene {
+                Scene::Marathon => 1 << 16,
+                Scene::Play | Scene::Stop | Scene::Crowd => dice.pick(&[1, 3, 16, 64, 4096, 4096]),
+            },
             rates,
             skips: Skips::default(),
         }
