@@ -10,6 +10,7 @@ pub mod marathon;
 pub mod oracle;
 pub mod play;
 pub mod rules;
+pub mod shrink;
 pub mod swarm;
 pub mod trace;
 pub mod wire;

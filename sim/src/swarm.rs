@@ -111,6 +111,10 @@ pub struct Skips {
     pub acts: BTreeSet<u32>,
     /// Kinds of faults.
     pub faults: BTreeSet<Fault>,
+    /// Only so many shards.
+    pub shards: Option<u8>,
+    /// Only so many clients.
+    pub clients: Option<usize>,
 }
 
 /// What is played in a seed's world.
@@ -211,6 +215,15 @@ impl Options {
             rates,
             skips: Skips::default(),
         }
+    }
+
+    /// The same world with some of it left out.
+    #[must_use]
+    pub fn without(mut self, skips: &Skips) -> Self {
+        self.shards = skips.shards.unwrap_or(self.shards);
+        self.versions.truncate(skips.clients.unwrap_or(CLIENTS_MAX));
+        self.skips = skips.clone();
+        self
     }
 
     /// Of 4096 steps, how many begin with this fault.
