@@ -79,7 +79,9 @@ fn skips(cli: &Cli) -> Result<Skips, String> {
         skips.acts.extend(shrink::parse_acts(acts)?);
     }
     for name in &cli.without {
-        skips.faults.insert(Fault::named(name).ok_or(format!("no kind of fault: {name:?}"))?);
+        skips
+            .faults
+            .insert(Fault::named(name).ok_or_else(|| format!("no kind of fault: {name:?}"))?);
     }
     Ok(skips)
 }
