@@ -15,6 +15,7 @@ pub mod ids;
 pub mod limits;
 pub mod mail;
 pub mod mailbox;
+pub mod marks;
 pub mod origin;
 pub mod output;
 pub mod planted;

@@ -347,6 +347,18 @@ impl Client {
         self.ack(AckKind::Pubcomp, id, ReasonCode::Success, reply);
     }
 
+    /// An acknowledgement that is sent whatever has come: what it ends, ends here too.
+    pub fn settle(&mut self, kind: AckKind, id: PacketId, reason: ReasonCode) {
+        match kind {
+            AckKind::Puback | AckKind::Pubcomp => self.close_exchange(id),
+            AckKind::Pubrec if reason.is_error() => {
+                self.close_exchange(id);
+                self.unreleased.remove(&id.value());
+            }
+            AckKind::Pubrec | AckKind::Pubrel => {}
+        }
+    }
+
     fn close_exchange(&mut self, id: PacketId) {
         self.open.remove(&id.value());
         self.window.remove(&id.value());

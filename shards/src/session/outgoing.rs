@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use super::inbound::Inbound;
 use super::messages::{MessageRef, Messages};
 use crate::ids::{PacketId, QoS, SubscriptionId};
+use crate::mark;
 use crate::planted::planted;
 use crate::topic::GroupId;
 
@@ -224,6 +225,7 @@ impl Outgoing {
             pubrels.clear();
         }
         self.unsent = self.resend.len();
+        mark!(PubrelResent if !pubrels.is_empty());
         pubrels.sort_unstable_by(|one, other| other.cmp(one));
         pubrels.into_iter().map(|(_, id)| id).collect()
     }
@@ -236,6 +238,7 @@ impl Outgoing {
                 return None;
             }
             if self.open - self.unsent >= usize::from(window) {
+                mark!(ResendWindowFull);
                 return None;
             }
             let id = self.resend.pop_front()?;
@@ -245,8 +248,10 @@ impl Outgoing {
                 && std::mem::take(&mut entry.is_unsent)
             {
                 self.unsent -= 1;
+                mark!(Resent);
                 return Some(id);
             }
+            mark!(ResendOvertaken);
         }
     }
 
@@ -314,6 +319,7 @@ impl Outgoing {
             return Some(id);
         }
         self.skipped = true;
+        mark!(IdentifierSkipped);
         // Many may lie behind it. To look each up would take quadratic time.
         let mut used = Inbound::default();
         for entry in self.inflight.iter().filter(|entry| entry.stage.is_some()) {
@@ -352,6 +358,7 @@ impl Outgoing {
     }
 
     fn compact(&mut self) {
+        mark!(InflightCompacted);
         self.inflight.retain(|entry| entry.stage.is_some());
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::ids::{PacketId, QoS, SessionId};
 use crate::limits::OverflowPolicy;
+use crate::mark;
 use crate::planted::planted;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::Message;
@@ -58,6 +59,7 @@ impl Local {
             };
         };
         if session.is_holding() && !planted!(RetainedOvertaken) {
+            mark!(LiveHeld);
             let delivered = self.enqueue(to, how, group, fan);
             if delivered == Delivered::Queued && fan.message.retain {
                 self.overtake(to, fan.message.topic);
@@ -68,9 +70,11 @@ impl Local {
         let packet_id = if how.qos == QoS::AtMostOnce {
             // Left over from when live messages waited behind retained ones.
             if session.outgoing.as_ref().is_some_and(|outgoing| outgoing.has_queued_qos0()) {
+                mark!(Qos0BehindQueue);
                 return self.enqueue(to, how, group, fan);
             }
             if !has_room {
+                mark!(OutputFullDropped);
                 self.counters.dropped_output_full += 1;
                 return Delivered::Dropped;
             }
@@ -79,6 +83,9 @@ impl Local {
             let window = usize::from(conn.window) + usize::from(planted!(WindowExceeded));
             let outgoing = session.outgoing_mut();
             if !has_room || outgoing.waits() || outgoing.inflight_count() >= window {
+                mark!(OutputFullQueued if !has_room);
+                mark!(QueuedBehindOthers if has_room && outgoing.waits());
+                mark!(WindowFull if has_room && !outgoing.waits());
                 return self.enqueue(to, how, group, fan);
             }
             let message = fan.keep(&mut self.messages);
@@ -115,6 +122,7 @@ impl Local {
 
     /// A message too long for its client counts as delivered (MQTT 5.0 section 3.1.2.11.4).
     fn drop_too_large(&mut self, to: SessionId, packet_id: Option<PacketId>) {
+        mark!(TooLarge);
         self.counters.dropped_too_large += 1;
         if let (Some(id), Some(session)) = (packet_id, self.sessions.get_mut(to))
             && let Some(delivery) = session.outgoing_mut().end(id)
@@ -141,6 +149,7 @@ impl Local {
                 || outgoing.queue_count() > 0 && (outgoing.queue_bytes() + bytes) as u64 > bytes_max
         };
         if is_over(outgoing) {
+            mark!(QueueBytesFull if outgoing.queue_count() < messages_max);
             let policy = match how.qos {
                 QoS::AtMostOnce => OverflowPolicy::DropNewest,
                 QoS::AtLeastOnce | QoS::ExactlyOnce => self.settings.overflow,
@@ -150,6 +159,7 @@ impl Local {
                     while is_over(outgoing)
                         && let Some(oldest) = outgoing.dequeue(&self.messages)
                     {
+                        mark!(QueueDropOldest);
                         self.messages.release(oldest.message);
                         self.counters.dropped_queue_oldest += 1;
                     }
@@ -159,10 +169,12 @@ impl Local {
                     }
                 }
                 OverflowPolicy::DropNewest => {
+                    mark!(QueueDropNewest);
                     self.counters.dropped_queue_newest += u64::from(!planted!(DropUncounted));
                     return Delivered::Dropped;
                 }
                 OverflowPolicy::Refuse => {
+                    mark!(QueueRefused);
                     self.counters.refused_queue_full += 1;
                     return Delivered::Refused;
                 }
@@ -174,6 +186,7 @@ impl Local {
             }
         }
         if self.settings.is_durable && how.qos != QoS::AtMostOnce && session.expiry_s > 0 {
+            mark!(StoreAsked);
             let client_id = session.client_id.as_bytes().to_vec();
             let record = crate::mail::message_record(&fan.message);
             self.stores.push(StoreOp::Enqueue { client_id, record });
@@ -194,6 +207,7 @@ impl Local {
                 reason: ReasonCode::QuotaExceeded,
                 why: "the queue of this session is full: read and acknowledge faster",
             };
+            mark!(QueueDisconnected);
             self.evicted.push((conn.id, reject));
         }
     }
@@ -244,6 +258,7 @@ impl Local {
         let message = self.messages.view(&delivery.message);
         let is_over = is_expired(now, &message) && !planted!(ExpiredDelivered);
         let Some(conn) = conn.filter(|_| !is_over) else {
+            mark!(ExpiredQueued);
             self.counters.dropped_expired += 1;
             return self.messages.release(delivery.message);
         };

@@ -4,6 +4,7 @@
 use crate::ids::{SessionId, ShardId, StoreTicket, SubscriptionId};
 use crate::limits::{SCRATCH_BYTES_MAX, ShareStrategy};
 use crate::mail::{Mail, PublishMail};
+use crate::mark;
 use crate::planted::planted;
 use crate::reject::ReasonCode;
 use crate::session::messages::{Message, Payload};
@@ -195,6 +196,7 @@ impl Shard {
         fan.end(&mut self.local.messages);
         let picked = self.scratch.picked;
         if picked != 0 {
+            mark!(FanInPosted);
             self.post_publish(&source, &publish.message, picked, 0, None, &mut outcome);
         }
         self.store(&source, out);
@@ -269,6 +271,7 @@ impl Shard {
             .group_mut(asked)
             .and_then(|found| found.pick_shard(own, strategy, source.publisher, topic, random));
         let Some((shard, group)) = picked else {
+            mark!(ShareEmpty);
             self.local.counters.messages_unmatched += 1;
             return;
         };
@@ -315,6 +318,7 @@ impl Shard {
             found.pick_member(strategy, source.publisher, topic, random, inflight).copied()
         });
         let Some(member) = picked else {
+            mark!(SharePickedAgain);
             // The last member here left while the message was on its way: another shard may have one.
             return self.pick(now, group, source, fan, outcome, out);
         };
@@ -353,6 +357,7 @@ impl Shard {
             ..message
         };
         local.messages.release(delivery.message);
+        mark!(ShareRedelivered);
         local.counters.share_redelivered += 1;
         let source = Source { session: None, publisher: 0, completion: None };
         let mut fan = Fan::new(copy, &mut local.rendered);

@@ -5,6 +5,7 @@
 use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, PacketId, SessionId, ShardId};
 use crate::mail::{Mail, u64s};
+use crate::mark;
 use crate::planted::planted;
 use crate::time::Now;
 use crate::topic::NodeId;
@@ -63,7 +64,10 @@ impl Shard {
         posted: &[u8],
         out: &mut Outbox,
     ) {
-        let Some(barrier) = self.barriers.get_mut(ticket) else { return };
+        let Some(barrier) = self.barriers.get_mut(ticket) else {
+            mark!(BarrierForNobody);
+            return;
+        };
         barrier.waiting &= !(1 << from.0);
         barrier.posted[from.index()] = u64s(posted).collect();
         if barrier.waiting != 0 {

@@ -8,6 +8,7 @@ use crate::conn::pause::PauseReason;
 use crate::conn::{Conn, State};
 use crate::ids::{ConnId, QoS, SessionId, Version};
 use crate::mail::Mail;
+use crate::mark;
 use crate::planted::planted;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::{Message, Payload};
@@ -180,13 +181,17 @@ impl Shard {
         let id = conn.id;
         match conn.state {
             State::AwaitConnect | State::Authenticating => {
+                mark!(ConnectTimeout);
                 self.local.counters.connect_timeouts += 1;
                 let why = "no whole CONNECT came within the connect time-out";
                 let reject = Reject { reason: ReasonCode::KeepAliveTimeout, why };
                 self.note(id, reject, out);
                 self.close(now, id, Closing::Abort, out);
             }
-            State::Closing => out.closes.push((id, Closing::Abort)),
+            State::Closing => {
+                mark!(LingerAbort);
+                out.closes.push((id, Closing::Abort));
+            }
             State::Connected(_) => {
                 // A client that we do not listen to cannot be heard; but one that does not read, and
                 // so is not listened to, may be gone.
@@ -194,9 +199,11 @@ impl Shard {
                 let last = if is_unheard { now.time } else { conn.last_received };
                 let deadline = last + allowance(conn.keep_alive_s);
                 if deadline > now.time {
+                    mark!(KeepAliveProlonged);
                     conn.timer = Some(self.local.timers.set(Timer::Conn { index }, deadline));
                     return;
                 }
+                mark!(KeepAliveTimeout);
                 self.local.counters.keep_alive_timeouts += 1;
                 let why = "nothing came for one and a half times the keep alive";
                 let reject = Reject { reason: ReasonCode::KeepAliveTimeout, why };
@@ -251,8 +258,10 @@ impl Shard {
                 let will = session.and_then(|session| session.will.take());
                 if let Some(will) = will {
                     if will.delay_s == 0 {
+                        mark!(WillAtTakeOver);
                         self.publish_will(now, session_id, &will, out);
                     } else {
+                        mark!(WillDroppedAtTakeOver);
                         self.local.counters.wills_dropped += 1;
                     }
                 }
@@ -284,6 +293,7 @@ impl Shard {
 
     pub(super) fn on_will_delay(&mut self, now: Now, id: SessionId, out: &mut Outbox) {
         let Some(session) = self.local.sessions.get_mut(id) else { return };
+        mark!(WillAfterDelay if session.will_timer.is_some());
         session.will_timer = None;
         if let Some(will) = session.will.take() {
             self.publish_will(now, id, &will, out);
@@ -297,6 +307,7 @@ impl Shard {
 
     pub(super) fn on_session_expiry(&mut self, now: Now, id: SessionId, out: &mut Outbox) {
         let Some(session) = self.local.sessions.get_mut(id) else { return };
+        mark!(SessionExpired);
         session.expiry_timer = None;
         if planted!(SessionExpiryIgnored) {
             return;
@@ -333,6 +344,7 @@ impl Shard {
             timer.into_iter().for_each(|timer| self.local.timers.cancel(timer));
         }
         if let Some(will) = session.will.take() {
+            mark!(WillAtSessionEnd);
             self.publish_will(now, id, &will, out);
         }
         self.stop_stream(id);
@@ -348,6 +360,7 @@ impl Shard {
         }
         let Some(session) = self.local.sessions.remove(id) else { return };
         for (_, completion) in session.unsettled {
+            mark!(UnsettledForgotten);
             self.completions.remove(completion);
         }
         if let Some(outgoing) = session.outgoing {
@@ -380,6 +393,7 @@ impl Shard {
         for delivery in
             outgoing.remove_queued(&local.messages, |delivery| delivery.qos == QoS::AtMostOnce)
         {
+            mark!(Qos0DroppedOffline);
             local.counters.dropped_offline += 1;
             local.messages.release(delivery.message);
         }
@@ -416,6 +430,7 @@ impl Shard {
         let others = self.mail.others().fold(0u64, |set, shard| set | 1 << shard.0);
         if self.stopping == Stopping::Fencing && self.fences == others {
             self.stopping = Stopping::Told;
+            mark!(FencePassed if others != 0);
             let all: Vec<_> = self.local.conns.iter().map(|conn| conn.id).collect();
             let reject = Reject {
                 reason: ReasonCode::ServerShuttingDown,

@@ -23,12 +23,14 @@ mod shares;
 mod subscribe;
 mod sys;
 mod view;
+mod waiting;
 
 pub use crate::origin::Origin;
 pub use crate::output::Output;
 pub use effect::{Adopt, Closing, Note, Outbox, Reading};
 pub use input::{CloseCause, Input};
 pub use view::SessionView;
+pub use waiting::Waiting;
 
 use crate::arena::Tickets;
 use crate::auth::{Authenticate, Authorise};
@@ -38,6 +40,7 @@ use crate::counters::{Counters, Gauges, Snapshot};
 use crate::ids::{ConnId, SessionId, ShardId};
 use crate::limits::Settings;
 use crate::mailbox::Mailboxes;
+use crate::mark;
 use crate::rng::Rng;
 use crate::session::messages::Messages;
 use crate::session::{Session, Sessions};
@@ -199,6 +202,7 @@ impl Shard {
         self.resume_yielded(now, out);
         self.flush_mail(out);
         if !self.congested.is_empty() && !self.is_congested() {
+            mark!(CongestionOver);
             for conn in std::mem::take(&mut self.congested) {
                 self.local.unpause(conn, PauseReason::MailboxFull);
             }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::ids::{SessionId, ShardId};
 use crate::mail::{Mail, u64s};
+use crate::mark;
 use crate::planted::planted;
 use crate::session::RetainedWalk;
 use crate::session::messages::{Message, Payload};
@@ -68,6 +69,7 @@ impl Shard {
             return true;
         }
         if self.index.retained.set(message.topic, kept).is_err() {
+            mark!(RetainedRefused);
             counters.retained_refused += 1;
             // Better none than one that is known to be old [MQTT-3.3.1-5].
             self.index.retained.clear(message.topic);
@@ -92,6 +94,7 @@ impl Shard {
     pub(super) fn on_retained_expiry(&mut self, now: Now) {
         self.retained_timer = None;
         let removed = self.index.retained.expire(now.time, EXPIRE_WORK);
+        mark!(RetainedExpired if removed > 0);
         self.local.counters.retained_expired += removed as u64;
         self.arm_retained_expiry();
     }
@@ -116,6 +119,7 @@ impl Shard {
         if let Some(walk) = stream.current.take_if(|walk| walk.node == node)
             && let Some(question) = walk.asked
         {
+            mark!(RetainedForgotten);
             self.questions.remove(question);
         }
     }
@@ -152,6 +156,7 @@ impl Shard {
     fn yield_turn(&mut self, id: SessionId) {
         let session = self.local.sessions.get_mut(id);
         if let Some(stream) = session.and_then(|session| session.stream.as_mut()) {
+            mark!(RetainedYielded);
             stream.has_yielded = true;
             self.yielded.push(id);
         }
@@ -255,6 +260,7 @@ impl Shard {
             self.answer_ask(now, from, question, filter, cursor);
             return;
         }
+        mark!(AskDeferred);
         self.deferred_asks.push(DeferredAsk {
             from,
             question,
@@ -326,7 +332,10 @@ impl Shard {
         cursor: Option<&str>,
         out: &mut Outbox,
     ) {
-        let Some(session) = self.questions.remove(question) else { return };
+        let Some(session) = self.questions.remove(question) else {
+            mark!(RetainedForNobody);
+            return;
+        };
         self.end_slice(session, cursor);
         self.pump(now, session, out);
     }
@@ -336,6 +345,7 @@ impl Shard {
         let session = self.local.sessions.get_mut(session);
         let Some(stream) = session.and_then(|session| session.stream.as_mut()) else { return };
         let Some(walk) = stream.current.as_mut() else { return };
+        mark!(RetainedSliced if cursor.is_some());
         walk.asked = None;
         walk.cursor = cursor.map(Into::into);
         if cursor.is_none() {
@@ -354,6 +364,7 @@ impl Shard {
         let Some(subscriber) = self.index.trie.subscriber(node, id) else { return };
         let round = stream.current.as_ref().map_or(0, |walk| walk.round);
         if stream.is_overtaken(message.topic, round) {
+            mark!(RetainedOvertaken);
             self.local.counters.retained_overtaken += 1;
             return;
         }

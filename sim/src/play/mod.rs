@@ -20,7 +20,7 @@ use shards::time::Time;
 use crate::client::{Client, Message};
 use crate::drive::{QOS, keeping, seconds};
 use crate::oracle::{Leave, Oracle, Published, SHARED, payload};
-use crate::swarm::{CLIENTS_MAX, Options, Stream, stream};
+use crate::swarm::{CLIENTS_MAX, Options, Scene, Stream, stream};
 use crate::world::World;
 
 use tally::Tally;
@@ -108,7 +108,7 @@ pub struct Play {
 
 impl Play {
     pub fn new(seed: u64) -> Self {
-        Self::with(&Options::draw(seed))
+        Self::with(&Options::draw_as(seed, Scene::Play))
     }
 
     pub fn with(options: &Options) -> Self {
