@@ -133,6 +133,11 @@ impl<T> Tickets<T> {
         (u64::from(*serial) == ticket >> 32).then_some(value)
     }
 
+    /// All values, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.arena.iter().map(|(_, (_, value))| value)
+    }
+
     pub fn remove(&mut self, ticket: u64) -> Option<T> {
         self.get_mut(ticket)?;
         self.arena.remove(index_of(ticket)).map(|(_, value)| value)

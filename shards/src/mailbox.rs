@@ -14,6 +14,7 @@ use bytes::Bytes;
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::ids::ShardId;
+use crate::mark;
 
 /// Refcounted payloads that may wait in one ring; each is a large one, so this is megabytes at least.
 const PARCELS_MAX: usize = 512;
@@ -113,6 +114,7 @@ impl Mailboxes {
     /// If `to` is this shard itself or does not exist: a fault of the caller.
     pub fn post(&mut self, to: ShardId, parcel: Option<Bytes>, write: impl FnOnce(&mut Vec<u8>)) {
         let outgoing = self.outgoing_mut(to);
+        mark!(MailBehindStaged if outgoing.staged_start > 0);
         let at = outgoing.staged.len();
         outgoing.staged.extend_from_slice(&[0; LENGTH_BYTES]);
         write(&mut outgoing.staged);
@@ -140,6 +142,12 @@ impl Mailboxes {
     #[must_use]
     pub fn is_congested(&self, to: ShardId) -> bool {
         self.outgoing[to.index()].as_ref().is_some_and(|o| o.staged_bytes() > self.staged_bytes_max)
+    }
+
+    /// Bytes for `to` that wait outside its ring.
+    #[must_use]
+    pub fn staged_bytes(&self, to: ShardId) -> usize {
+        self.outgoing[to.index()].as_ref().map_or(0, Outgoing::staged_bytes)
     }
 
     /// True if mail waits outside the rings.
@@ -172,6 +180,7 @@ impl Mailboxes {
 
     /// The refcounted payload that the record at hand announces.
     pub fn take_parcel(&mut self, from: ShardId) -> Option<Bytes> {
+        mark!(MailParcel);
         self.incoming[from.index()].as_mut()?.parcels.pop().ok()
     }
 
@@ -180,6 +189,7 @@ impl Mailboxes {
         let Some(incoming) = self.incoming[batch.from.index()].as_mut() else { return };
         let mut bytes = batch.bytes;
         bytes.drain(..batch.start);
+        mark!(MailCut if !bytes.is_empty());
         // A rare large record must not pin its memory to an idle ring.
         if bytes.is_empty() && bytes.capacity() > 2 * DRAIN_BYTES_MAX {
             bytes = Vec::new();
@@ -235,6 +245,7 @@ impl Outgoing {
         };
         let (pushed, _) = self.ring.push_partial_slice(&self.staged[self.staged_start..end]);
         let pushed = pushed.len();
+        mark!(RingFull if self.staged_start + pushed < end);
         self.staged_start += pushed;
         self.position += pushed as u64;
         if self.staged_start == self.staged.len() {

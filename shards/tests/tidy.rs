@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// Modules of the core from low to high. A module may use what stands before it, and itself.
 const LAYERS: &[&str] = &[
-    "ids", "time", "limits", "reject", "rng", "arena", "origin", "output", "slots", "timers",
-    "auth", "codec", "topic", "store", "session", "mailbox", "conn", "mail", "counters", "shard",
+    "marks", "planted", "ids", "time", "limits", "reject", "rng", "arena", "origin", "output",
+    "slots", "timers", "auth", "codec", "topic", "store", "session", "mailbox", "conn", "mail",
+    "counters", "shard",
 ];
 
 /// What the core may depend on: data structures, nothing that touches the world.

@@ -8,11 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use shards::counters::Snapshot;
+use shards::marks::{self, Mark};
 
+use crate::crowd::Crowd;
 use crate::faults::FaultCounts;
+use crate::marathon::Marathon;
 use crate::play::Play;
-use crate::swarm::Options;
+use crate::swarm::{Options, Scene};
 use crate::trace::fold;
+use crate::world::World;
 
 /// What a seed led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,22 +37,66 @@ thread_local! {
     static IS_PLAYING: RefCell<bool> = const { RefCell::new(false) };
 }
 
+/// A seed's scene, apart from its run: what failed can be looked at afterwards.
+#[derive(Debug)]
+enum Stage {
+    Play(Play),
+    Crowd(Crowd),
+    Marathon(Marathon),
+}
+
+impl Stage {
+    fn new(options: &Options) -> Self {
+        match options.scene {
+            Scene::Play | Scene::Stop => Self::Play(Play::with(options)),
+            Scene::Crowd => Self::Crowd(Crowd::with(options)),
+            Scene::Marathon => Self::Marathon(Marathon::with(options)),
+        }
+    }
+
+    fn run(&mut self, scene: Scene) {
+        match self {
+            Self::Play(play) if scene == Scene::Stop => play.stop_anywhere(),
+            Self::Play(play) => {
+                play.run();
+            }
+            Self::Crowd(crowd) => crowd.run(),
+            Self::Marathon(marathon) => marathon.run(),
+        }
+    }
+
+    fn world(&mut self) -> &mut World {
+        match self {
+            Self::Play(play) => &mut play.world,
+            Self::Crowd(crowd) => &mut crowd.world,
+            Self::Marathon(marathon) => &mut marathon.world,
+        }
+    }
+
+    fn act_count(&self) -> u32 {
+        match self {
+            Self::Play(play) => play.act_count(),
+            Self::Crowd(crowd) => crowd.act_count(),
+            Self::Marathon(_) => 0,
+        }
+    }
+}
+
 /// Plays one seed to its end, or to what fails in it.
 #[must_use]
 pub fn play(options: &Options, is_printed: bool) -> Course {
     listen();
-    let mut play = Play::with(options);
-    play.world.trace.is_printed = is_printed;
+    let mut stage = Stage::new(options);
+    stage.world().trace.is_printed = is_printed;
     IS_PLAYING.set(true);
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
-        play.run();
-    }));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| stage.run(options.scene)));
     IS_PLAYING.set(false);
-    let world = &play.world;
+    let acts = stage.act_count();
+    let world = stage.world();
     Course {
         hash: world.trace.hash(),
         steps: world.step_count,
-        acts: play.act_count(),
+        acts,
         faults: world.fault_counts(),
         snapshot: world.snapshot(),
         failure: outcome
@@ -92,6 +140,8 @@ pub struct Total {
     pub hash: u64,
     pub faults: FaultCounts,
     pub snapshot: Snapshot,
+    /// How often the core came by each of its marks, in the order of [`Mark::ALL`].
+    pub marks: Vec<u64>,
     /// The lowest seed that failed, at which step and how. After the first failure no more seeds
     /// are begun.
     pub failure: Option<(u64, u64, String)>,
@@ -110,7 +160,15 @@ impl Total {
         }
     }
 
+    /// Branches of the core that no seed came to.
+    pub fn missed(&self) -> impl Iterator<Item = Mark> {
+        let count = |at| self.marks.get(at).copied().unwrap_or(0);
+        (0..).zip(Mark::ALL).filter(move |(at, _)| count(*at) == 0).map(|(_, &mark)| mark)
+    }
+
     fn merge(&mut self, other: Self) {
+        self.marks.resize(Mark::ALL.len(), 0);
+        self.marks.iter_mut().zip(other.marks).for_each(|(sum, count)| *sum += count);
         self.seeds += other.seeds;
         self.steps += other.steps;
         self.snapshot.add(&other.snapshot);
@@ -160,5 +218,7 @@ fn work(plan: Plan, next: &AtomicU64, is_failed: &AtomicBool) -> (Total, Vec<(u6
         hashes.push((seed, course.hash));
         total.add(seed, &course);
     }
+    // The thread is this batch's own: all its marks are.
+    total.marks = marks::counts();
     (total, hashes)
 }

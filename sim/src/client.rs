@@ -49,6 +49,8 @@ pub struct Message {
     pub expiry_s: Option<u32>,
     /// The alias, and whether the topic came with it.
     pub alias: Option<(u16, bool)>,
+    /// The client answers it with an error.
+    pub is_refused: bool,
 }
 
 impl Message {
@@ -84,6 +86,8 @@ pub struct Client {
     /// Not yet looked at by the test.
     pub got: VecDeque<Got>,
     pub answers: Answers,
+    /// It answers QoS 2 messages with an error (5.0).
+    pub is_refusing: bool,
     /// It looks at nothing that comes.
     pub is_deaf: bool,
     /// The broker has ended the connection.
@@ -103,6 +107,8 @@ pub struct Client {
     window: BTreeSet<u16>,
     /// QoS 2 messages that came and whose PUBREL has not.
     unreleased: BTreeSet<u16>,
+    /// Answers that it has not given, in order.
+    held: Vec<(AckKind, PacketId)>,
 }
 
 impl Client {
@@ -113,6 +119,8 @@ impl Client {
             wire,
             got: VecDeque::new(),
             answers: Answers::All,
+            is_refusing: false,
+            held: Vec::new(),
             is_deaf: false,
             is_ended: false,
             receive_maximum: u16::MAX,
@@ -134,6 +142,8 @@ impl Client {
         self.cut.clear();
         self.aliases.clear();
         self.window.clear();
+        // What they are for is sent again.
+        self.held.clear();
         self.is_ended = false;
     }
 
@@ -147,6 +157,7 @@ impl Client {
     pub fn forget(&mut self) {
         self.open.clear();
         self.unreleased.clear();
+        self.held.clear();
         self.sent.clear();
     }
 
@@ -197,6 +208,8 @@ impl Client {
             Packet::Pubrel(ack) => {
                 if self.answers == Answers::All {
                     self.complete(ack.packet_id, reply);
+                } else {
+                    self.held.push((AckKind::Pubcomp, ack.packet_id));
                 }
                 self.unreleased.remove(&ack.packet_id.value());
                 self.keep_ack(AckKind::Pubrel, &ack);
@@ -243,11 +256,37 @@ impl Client {
         if ack.reason.is_error() {
             self.sent.remove(&id);
         } else if self.answers != Answers::None {
-            if let Some(sent) = self.sent.get_mut(&id) {
-                sent.is_released = true;
-            }
-            self.ack(AckKind::Pubrel, ack.packet_id, ReasonCode::Success, reply);
+            self.release(ack.packet_id, reply);
+        } else {
+            self.held.push((AckKind::Pubrel, ack.packet_id));
         }
+    }
+
+    /// PUBREL for an own message.
+    fn release(&mut self, id: PacketId, reply: &mut Vec<u8>) {
+        if let Some(sent) = self.sent.get_mut(&id.value()) {
+            sent.is_released = true;
+        }
+        self.ack(AckKind::Pubrel, id, ReasonCode::Success, reply);
+    }
+
+    /// Answers everything from now on, and what it has not answered so far, in order.
+    pub fn catch_up(&mut self, reply: &mut Vec<u8>) {
+        self.answers = Answers::All;
+        for (kind, id) in std::mem::take(&mut self.held) {
+            match kind {
+                AckKind::Puback => self.acknowledge(id, reply),
+                AckKind::Pubrec => self.ack(AckKind::Pubrec, id, ReasonCode::Success, reply),
+                AckKind::Pubrel => self.release(id, reply),
+                AckKind::Pubcomp => self.complete(id, reply),
+            }
+        }
+    }
+
+    /// Identifiers of the broker's exchanges that are not over.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.open.len()
     }
 
     fn on_publish(&mut self, publish: &Publish<'_>, reply: &mut Vec<u8>) {
@@ -267,11 +306,15 @@ impl Client {
             },
             expiry_s: properties.message_expiry_s,
             alias: properties.topic_alias.map(|alias| (alias, !publish.topic.is_empty())),
+            is_refused: publish.qos == QoS::ExactlyOnce
+                && self.answers != Answers::None
+                && self.is_refusing
+                && self.version.is_v5(),
         };
         let Some(packet_id) = publish.packet_id else {
             return self.got.push_back(Got::Publish(message));
         };
-        let id = packet_id.value();
+        let (id, is_refused) = (packet_id.value(), message.is_refused);
         let is_new = self.open.insert(id);
         assert!(is_new || publish.dup, "{}: identifier {id} is still in use", self.name);
         self.window.insert(id);
@@ -281,12 +324,20 @@ impl Client {
             self.got.push_back(Got::Publish(message));
         }
         match (publish.qos, self.answers) {
-            (_, Answers::None) => {}
+            (QoS::ExactlyOnce, Answers::None) => self.held.push((AckKind::Pubrec, packet_id)),
+            (QoS::ExactlyOnce, _) if is_refused => {
+                self.unreleased.remove(&id);
+                self.close_exchange(packet_id);
+                let reason = ReasonCode::ImplementationSpecificError;
+                self.ack(AckKind::Pubrec, packet_id, reason, reply);
+            }
             (QoS::ExactlyOnce, _) => {
                 self.ack(AckKind::Pubrec, packet_id, ReasonCode::Success, reply);
             }
             (_, Answers::All) => self.acknowledge(packet_id, reply),
-            (_, Answers::ToPubrec) => {}
+            (_, Answers::ToPubrec | Answers::None) => {
+                self.held.push((AckKind::Puback, packet_id));
+            }
         }
     }
 
@@ -300,6 +351,18 @@ impl Client {
     pub fn complete(&mut self, id: PacketId, reply: &mut Vec<u8>) {
         self.close_exchange(id);
         self.ack(AckKind::Pubcomp, id, ReasonCode::Success, reply);
+    }
+
+    /// An acknowledgement that is sent whatever has come: what it ends, ends here too.
+    pub fn settle(&mut self, kind: AckKind, id: PacketId, reason: ReasonCode) {
+        match kind {
+            AckKind::Puback | AckKind::Pubcomp => self.close_exchange(id),
+            AckKind::Pubrec if reason.is_error() => {
+                self.close_exchange(id);
+                self.unreleased.remove(&id.value());
+            }
+            AckKind::Pubrec | AckKind::Pubrel => {}
+        }
     }
 
     fn close_exchange(&mut self, id: PacketId) {

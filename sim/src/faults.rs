@@ -232,6 +232,12 @@ impl World {
         Some(wire)
     }
 
+    /// Time goes on while everything is under way.
+    pub fn pass(&mut self, by: Duration) {
+        self.now.time = self.now.time + by;
+        self.trace.entry(Entry::Time, 0, self.now.time.as_micros());
+    }
+
     /// Every client that keeps its connection alive pings; answers when the next ping is due.
     pub(crate) fn ping(&mut self) -> Option<Time> {
         let keep_alive_s = self.chaos.as_ref().map_or(0, |chaos| chaos.keep_alive_s);

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use rustix::time::{ClockId, clock_gettime};
+use shards::marks::Mark;
 use sim::batch::{self, Plan, Total};
-use sim::swarm::{Fault, Options};
+use sim::shrink;
+use sim::swarm::{Fault, Options, Skips};
 
 /// Whole shards, model clients and faults on one thread, from one seed.
 #[derive(Debug, Parser)]
@@ -27,6 +29,22 @@ struct Cli {
     #[arg(long, value_name = "S", conflicts_with_all = ["seeds", "start"])]
     seed: Option<u64>,
 
+    /// Leaves out these acts of the one seed, for example 3,5-9
+    #[arg(long, value_name = "ACTS", requires = "seed")]
+    skip: Option<String>,
+
+    /// Leaves out these kinds of faults, for example cut,stall
+    #[arg(long, value_name = "FAULTS", requires = "seed", value_delimiter = ',')]
+    without: Vec<String>,
+
+    /// Plays the one seed with so many shards
+    #[arg(long, value_name = "N", requires = "seed", value_parser = clap::value_parser!(u8).range(1..=8))]
+    shards: Option<u8>,
+
+    /// Plays the one seed with so many clients
+    #[arg(long, value_name = "N", requires = "seed", value_parser = clap::value_parser!(u8).range(2..=8))]
+    clients: Option<u8>,
+
     /// Prints every step and packet of the one seed
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -36,32 +54,53 @@ struct Cli {
     twice: bool,
 }
 
+/// A batch of so many seeds must come to every mark.
+const MARKED_SEEDS_MIN: u64 = 1000;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.seed {
-        Some(seed) => one(seed, &cli),
-        None => many(&Plan { start: cli.start, count: cli.seeds, is_twice: cli.twice }),
+    let Some(seed) = cli.seed else {
+        return many(&Plan { start: cli.start, count: cli.seeds, is_twice: cli.twice });
+    };
+    match skips(&cli) {
+        Ok(skips) => one(&Options::draw(seed).without(&skips), &cli),
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::from(2)
+        }
     }
 }
 
-fn one(seed: u64, cli: &Cli) -> ExitCode {
-    let options = Options::draw(seed);
+/// What the flags leave out.
+fn skips(cli: &Cli) -> Result<Skips, String> {
+    let mut skips =
+        Skips { shards: cli.shards, clients: cli.clients.map(usize::from), ..Skips::default() };
+    if let Some(acts) = &cli.skip {
+        skips.acts.extend(shrink::parse_acts(acts)?);
+    }
+    for name in &cli.without {
+        skips
+            .faults
+            .insert(Fault::named(name).ok_or_else(|| format!("no kind of fault: {name:?}"))?);
+    }
+    Ok(skips)
+}
+
+fn one(options: &Options, cli: &Cli) -> ExitCode {
     if cli.trace {
         println!("{options:#?}");
     }
-    let course = batch::play(&options, cli.trace);
-    println!(
-        "seed {seed}: {} steps, {} acts, hash {:016x}",
-        course.steps, course.acts, course.hash
-    );
-    if cli.twice && batch::play(&options, false) != course {
+    let course = batch::play(options, cli.trace);
+    let (seed, steps, acts) = (options.seed, course.steps, course.acts);
+    println!("seed {seed}: {steps} steps, {acts} acts, hash {:016x}", course.hash);
+    if cli.twice && batch::play(options, false) != course {
         println!("the second run took another course");
         return ExitCode::FAILURE;
     }
     match course.failure {
         None => ExitCode::SUCCESS,
         Some(message) => {
-            println!("failed at step {}: {message}", course.steps);
+            println!("failed at step {steps}: {message}");
             ExitCode::FAILURE
         }
     }
@@ -71,10 +110,28 @@ fn many(plan: &Plan) -> ExitCode {
     let begin = Instant::now();
     let total = batch::run(*plan);
     report(&total, begin.elapsed());
-    let Some((seed, step, message)) = &total.failure else { return ExitCode::SUCCESS };
-    println!("\nseed {seed} failed at step {step}: {message}");
-    println!("to see it again: cargo sim --seed {seed} --trace");
+    if let Some((seed, step, message)) = &total.failure {
+        println!("\nseed {seed} failed at step {step}: {message}");
+        println!("to see it again: cargo sim --seed {seed} --trace");
+        print_smaller(*seed, message);
+        return ExitCode::FAILURE;
+    }
+    let missed: Vec<_> = total.missed().collect();
+    if plan.count < MARKED_SEEDS_MIN || missed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("\nno seed came to these branches: {missed:?}");
     ExitCode::FAILURE
+}
+
+/// The failure with as little around it as can be.
+fn print_smaller(seed: u64, message: &str) {
+    let acts = batch::play(&Options::draw(seed), false).acts;
+    let skips = shrink::shrink(seed, acts, message, |options| batch::play(options, false).failure);
+    let course = batch::play(&Options::draw(seed).without(&skips), false);
+    let left = acts as usize - skips.acts.len();
+    println!("{left} of {acts} acts are enough: cargo sim --seed {seed}{skips} --trace");
+    println!("which fails at step {}: {}", course.steps, course.failure.unwrap_or_default());
 }
 
 fn report(total: &Total, elapsed: Duration) {
@@ -85,6 +142,7 @@ fn report(total: &Total, elapsed: Duration) {
     for fault in Fault::ALL {
         println!("fault       {:<10} {}", fault.name(), total.faults[fault.index()]);
     }
+    println!("marks hit   {} of {}", Mark::ALL.len() - total.missed().count(), Mark::ALL.len());
     println!("elapsed     {:.1} s", elapsed.as_secs_f64());
     println!("cpu         {:.1} s", cpu_s());
     println!("hash        {:016x}", total.hash);

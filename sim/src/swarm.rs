@@ -11,7 +11,7 @@ use shards::ids::Version;
 use shards::limits::{OverflowPolicy, Settings, ShareStrategy};
 use shards::rng::Rng;
 
-use crate::drive::{VERSIONS, plain};
+use crate::drive::{QOS, VERSIONS, plain};
 
 /// What chance is drawn for. The number is part of the stream's seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,12 +111,48 @@ pub struct Skips {
     pub acts: BTreeSet<u32>,
     /// Kinds of faults.
     pub faults: BTreeSet<Fault>,
+    /// Only so many shards.
+    pub shards: Option<u8>,
+    /// Only so many clients.
+    pub clients: Option<usize>,
+}
+
+/// What is played in a seed's world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scene {
+    /// Clients whose messages an oracle keeps book of ([`crate::play`]).
+    Play,
+    /// The same, stopped in the middle of everything.
+    Stop,
+    /// Clients that do anything, under tiny limits ([`crate::crowd`]).
+    Crowd,
+    /// What takes many messages ([`crate::marathon`]).
+    Marathon,
+}
+
+/// Seeds of which one is a marathon: it takes as long as all the others together.
+const MARATHON_EVERY: u64 = 500;
+
+impl Scene {
+    /// Not drawn: every batch has some of each.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        if seed % MARATHON_EVERY == MARATHON_EVERY - 1 {
+            return Self::Marathon;
+        }
+        match seed % 12 {
+            1 | 4 | 7 | 10 => Self::Crowd,
+            5 => Self::Stop,
+            _ => Self::Play,
+        }
+    }
 }
 
 /// One seed's world.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub seed: u64,
+    pub scene: Scene,
     pub shards: u8,
     pub settings: Settings,
     /// What the clients speak, one entry each: 2 to 8.
@@ -141,23 +177,56 @@ const RATE_MAX: u64 = 40;
 impl Options {
     #[must_use]
     pub fn draw(seed: u64) -> Self {
+        Self::draw_as(seed, Scene::of(seed))
+    }
+
+    /// The same seed for a scene that is not its own.
+    #[must_use]
+    pub fn draw_as(seed: u64, scene: Scene) -> Self {
         let mut dice = Dice(stream(seed, Stream::Options, 0));
         let versions = versions(&mut dice);
         let rates = Fault::ALL.map(|_| {
             let rate = if dice.one_in(3) { 1 + dice.below(RATE_MAX) } else { 0 };
             u16::try_from(rate).expect("below its maximum")
         });
+        let mut settings = settings(&mut dice);
+        if scene == Scene::Crowd {
+            tighten(&mut settings, &mut Dice(stream(seed, Stream::Options, 1)));
+        }
+        if matches!(scene, Scene::Play | Scene::Stop) {
+            squeeze(&mut settings, &mut Dice(stream(seed, Stream::Options, 1)));
+        }
+        if scene == Scene::Marathon {
+            settings = plain();
+        }
         Self {
             seed,
-            shards: 1 + u8::try_from(dice.below(8)).expect("small"),
-            settings: settings(&mut dice),
+            scene,
+            shards: match scene {
+                // All retained messages of one shard, every other time.
+                Scene::Marathon if (seed / MARATHON_EVERY).is_multiple_of(2) => 1,
+                _ => 1 + u8::try_from(dice.below(8)).expect("small"),
+            },
+            settings,
             versions,
             keep_alive_s: dice.pick(&[0, 0, 5, 20]),
             receive_maximum: dice.pick(&[1, 2, 3, 10]),
-            chunk_bytes_max: dice.pick(&[1, 3, 16, 64, 4096, 4096]),
+            chunk_bytes_max: match scene {
+                Scene::Marathon => 1 << 16,
+                Scene::Play | Scene::Stop | Scene::Crowd => dice.pick(&[1, 3, 16, 64, 4096, 4096]),
+            },
             rates,
             skips: Skips::default(),
         }
+    }
+
+    /// The same world with some of it left out.
+    #[must_use]
+    pub fn without(mut self, skips: &Skips) -> Self {
+        self.shards = skips.shards.unwrap_or(self.shards);
+        self.versions.truncate(skips.clients.unwrap_or(CLIENTS_MAX));
+        self.skips = skips.clone();
+        self
     }
 
     /// Of 4096 steps, how many begin with this fault.
@@ -202,6 +271,41 @@ fn settings(dice: &mut Dice) -> Settings {
         linger_ms: dice.pick(&[1, 100, 2_000]),
         ..plain()
     }
+}
+
+/// In some worlds, limits at which messages are dropped that an oracle keeps book of.
+fn squeeze(settings: &mut Settings, dice: &mut Dice) {
+    if dice.one_in(3) {
+        settings.queue_messages_max = dice.pick(&[1, 2, 5, 20]);
+        settings.queue_bytes_max = dice.pick(&[1, 100, 1 << 24, 1 << 24]);
+    }
+    if dice.one_in(6) {
+        settings.retained_messages_max = dice.pick(&[0, 1, 2]);
+    }
+    if dice.one_in(4) {
+        settings.session_expiry_max_s = dice.pick(&[1, 20, 45]);
+    }
+}
+
+/// Limits at which messages are dropped, sessions end and clients are turned away.
+fn tighten(settings: &mut Settings, dice: &mut Dice) {
+    settings.queue_messages_max = dice.pick(&[1, 2, 5, 10_000]);
+    settings.queue_bytes_max = dice.pick(&[1, 100, 1_000, 1 << 24]);
+    settings.packet_bytes_max = dice.pick(&[120, 20_000, 1 << 20, 1 << 20]);
+    settings.retained_messages_max = dice.pick(&[0, 1, 3, 1_000_000]);
+    settings.retained_bytes_max = dice.pick(&[60, 1 << 30]);
+    settings.session_expiry_max_s = dice.pick(&[5, u32::MAX, u32::MAX]);
+    settings.subscriptions_max = dice.pick(&[1, 3, 100_000]);
+    settings.connections_max = dice.pick(&[3, 1_000_000, 1_000_000]);
+    settings.sessions_max = dice.pick(&[2, 1_000_000, 1_000_000]);
+    settings.connect_timeout_ms = dice.pick(&[200, 10_000]);
+    settings.keep_alive_max_s = dice.pick(&[0, 0, 4]);
+    settings.topic_levels_max = dice.pick(&[1, 128, 128]);
+    settings.retain_available = !dice.one_in(8);
+    settings.wildcard_available = !dice.one_in(8);
+    settings.shared_available = !dice.one_in(8);
+    settings.subscription_ids_available = !dice.one_in(8);
+    settings.maximum_qos = dice.pick(&[QOS[0], QOS[1], QOS[2], QOS[2], QOS[2]]);
 }
 
 /// Draws options.

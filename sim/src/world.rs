@@ -16,7 +16,9 @@ use shards::ids::{ConnId, ShardId};
 use shards::limits::Settings;
 use shards::mailbox::mesh;
 use shards::rng::Rng;
-use shards::shard::{CloseCause, Closing, Input, Origin, Outbox, Output, Reading, ShardParts};
+use shards::shard::{
+    CloseCause, Closing, Input, Origin, Outbox, Output, Reading, SessionView, ShardParts,
+};
 use shards::store::StoreOutcome;
 use shards::time::{Now, Time};
 
@@ -180,6 +182,11 @@ impl World {
         let mut all = Snapshot::default();
         self.nodes.iter().for_each(|node| all.add(&node.shard.snapshot()));
         all
+    }
+
+    /// Shows every session of every shard.
+    pub fn each_session(&self, mut visit: impl FnMut(SessionView<'_>)) {
+        self.nodes.iter().for_each(|node| node.shard.sessions().for_each(&mut visit));
     }
 
     /// In `0..end`: drawn, or 0 without a seed.
@@ -371,15 +378,64 @@ impl World {
     }
 
     /// Lets everything happen that can, until nothing is left to do but wait.
+    #[track_caller]
     pub fn settle(&mut self) {
-        let limit = self.step_count + STEPS_MAX;
+        self.settle_within(STEPS_MAX);
+    }
+
+    /// The same, and that in so many steps.
+    #[track_caller]
+    pub fn settle_within(&mut self, budget: u64) {
+        let limit = self.step_count + budget;
         while self.step() {
-            assert!(self.step_count < limit, "the world does not come to rest");
+            if self.step_count >= limit {
+                panic!("no rest within {budget} steps\n{}", self.waiting().join("\n"));
+            }
         }
         for (at, node) in self.nodes.iter().enumerate() {
             assert!(!node.shard.has_mail(), "shard {at} has mail and nobody rang");
             assert!(!node.shard.has_work(), "shard {at} has work left");
         }
+    }
+
+    /// Nothing waits for anything: after [`World::settle`], with clients that read and answer and a
+    /// store that does. What waits for a client that is gone without a word does not count.
+    #[track_caller]
+    pub fn expect_quiet(&self) {
+        let waiting = self.waiting();
+        assert!(waiting.is_empty(), "at rest, but:\n{}", waiting.join("\n"));
+    }
+
+    /// Bytes that clients have written and no shard has read.
+    pub fn written_bytes(&self) -> usize {
+        self.live.iter().map(|&at| self.wires[at].upward.len()).sum()
+    }
+
+    /// What keeps the world from going on, line by line.
+    pub fn waiting(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for (at, node) in self.nodes.iter().enumerate() {
+            for waiting in node.shard.waiting() {
+                let wire = waiting.conn.and_then(|conn| self.wire_of(at, conn));
+                let is_dead = wire.is_some_and(|wire| self.wires[wire].is_dead());
+                if !is_dead {
+                    let wire = wire.map_or_else(String::new, |wire| format!(" (wire {wire})"));
+                    all.push(format!("shard {at}: {}{wire}", waiting.what));
+                }
+            }
+        }
+        for &at in &self.live {
+            let wire = &self.wires[at];
+            let client = &self.clients[wire.client];
+            if !wire.upward.is_empty() && !wire.is_dead() {
+                let count = wire.upward.len();
+                all.push(format!("wire {at} of {}: {count} bytes are not read", client.name));
+            }
+            if wire.sending.is_some() && !wire.is_dead() {
+                all.push(format!("wire {at} of {}: the client does not read", client.name));
+            }
+        }
+        all
     }
 
     /// Lets some things happen, not all.

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::inbound::Inbound;
 use super::messages::{MessageRef, Messages};
 use crate::ids::{PacketId, QoS, SubscriptionId};
+use crate::mark;
+use crate::planted::planted;
 use crate::topic::GroupId;
 
 /// Subscription identifiers that go with one delivery. Most have none or one.
@@ -313,6 +315,9 @@ impl Outgoing {
     /// A new connection: every unacknowledged PUBLISH is to be repeated, as the window allows. Answers
     /// with the exchanges whose PUBREL is to be repeated now, in order.
     pub fn resume(&mut self) -> Vec<PacketId> {
+        if planted!(IdentifierReused) {
+            self.last_id = None;
+        }
         self.resend.clear();
         let mut pubrels = Vec::new();
         for entry in &mut self.inflight {
@@ -326,7 +331,14 @@ impl Outgoing {
                 None => {}
             }
         }
+        if planted!(ResentReversed) {
+            self.resend.make_contiguous().reverse();
+        }
+        if planted!(PubrelForgotten) {
+            pubrels.clear();
+        }
         self.unsent = self.resend.len();
+        mark!(PubrelResent if !pubrels.is_empty());
         pubrels.sort_unstable_by(|one, other| other.cmp(one));
         pubrels.into_iter().map(|(_, id)| id).collect()
     }
@@ -339,6 +351,7 @@ impl Outgoing {
                 return None;
             }
             if self.open - self.unsent >= usize::from(window) {
+                mark!(ResendWindowFull);
                 return None;
             }
             let id = self.resend.pop_front()?;
@@ -348,8 +361,10 @@ impl Outgoing {
                 && std::mem::take(&mut entry.is_unsent)
             {
                 self.unsent -= 1;
+                mark!(Resent);
                 return Some(id);
             }
+            mark!(ResendOvertaken);
         }
     }
 
@@ -411,10 +426,13 @@ impl Outgoing {
         }
         let mut id = self.last_id.map_or(PacketId::MIN, PacketId::next);
         // While order and identifiers agree, only the oldest can be in the way.
-        if self.find(id).is_none_or(|at| self.inflight[at].stage.is_none()) {
+        if planted!(IdentifierReused)
+            || self.find(id).is_none_or(|at| self.inflight[at].stage.is_none())
+        {
             return Some(id);
         }
         self.skipped = true;
+        mark!(IdentifierSkipped);
         // Many may lie behind it. To look each up would take quadratic time.
         let mut used = Inbound::default();
         for entry in self.inflight.iter().filter(|entry| entry.stage.is_some()) {
@@ -453,6 +471,7 @@ impl Outgoing {
     }
 
     fn compact(&mut self) {
+        mark!(InflightCompacted);
         self.inflight.retain(|entry| entry.stage.is_some());
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::codec::{Ack, AckKind};
 use crate::ids::{ConnId, QoS, SessionId};
+use crate::mark;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::outgoing::Stage;
 use crate::time::Now;
@@ -25,7 +26,10 @@ impl Shard {
             }
             Some(_) => Err(Reject::protocol("PUBACK for a QoS 2 exchange")),
             // An acknowledgement may come twice when connections overlap: it changes nothing.
-            None => Ok(()),
+            None => {
+                mark!(AckUnknown);
+                Ok(())
+            }
         }
     }
 
@@ -40,6 +44,7 @@ impl Shard {
         let packet_id = ack.packet_id;
         let answer = match self.stage(session, ack) {
             Some((Stage::Published, Some(QoS::ExactlyOnce))) if ack.reason.is_error() => {
+                mark!(PubrecError);
                 self.end_exchange(now, session, ack, out);
                 return Ok(());
             }
@@ -53,7 +58,10 @@ impl Shard {
                 }
                 ReasonCode::Success
             }
-            Some((Stage::Released, _)) => ReasonCode::Success,
+            Some((Stage::Released, _)) => {
+                mark!(PubrecAgain);
+                ReasonCode::Success
+            }
             Some((Stage::Published, _)) => {
                 return Err(Reject::protocol("PUBREC for a QoS 1 exchange"));
             }
@@ -94,6 +102,7 @@ impl Shard {
         let Some(session) = self.local.sessions.get_mut(session_id) else { return Ok(()) };
         let was_open =
             session.inbound.as_mut().is_some_and(|inbound| inbound.remove(ack.packet_id));
+        mark!(PubrelUnknown if !was_open);
         if session.inbound_count() == 0 {
             session.inbound = None;
         }

@@ -7,11 +7,13 @@ use bytes::Bytes;
 
 use crate::auth::{Credentials, Verdict};
 use crate::codec::{self, Connack, Connect, Frame, PacketKind};
-use crate::conn::State;
 use crate::conn::pause::PauseReason;
+use crate::conn::{Conn, State};
 use crate::ids::{ConnId, QoS, SessionId, ShardId, Version};
 use crate::limits::{MAIL_INLINE_BYTES_MAX, REMAINING_LENGTH_MAX};
 use crate::mail::Mail;
+use crate::mark;
+use crate::planted::planted;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::Payload;
 use crate::session::{Session, Will};
@@ -82,7 +84,7 @@ impl Shard {
         let assigned = self.check_client_id(id, connect)?;
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let owner = self.owner_of_client(client_id);
-        if owner != self.id {
+        if owner != self.id && !planted!(SessionOnWrongShard) {
             self.hand_over(id, owner, rest, out);
             return Ok(false);
         }
@@ -287,7 +289,9 @@ impl Shard {
         session.version = connect.version;
         session.expiry_s = granted.expiry_s;
         session.will = connect.will.as_ref().map(keep_will).map(Box::new);
-        for timer in [session.expiry_timer.take(), session.will_timer.take(), conn.timer.take()] {
+        mark!(WillDelayCancelled if session.will_timer.is_some());
+        let will_timer = session.will_timer.take_if(|_| !planted!(WillDelayKept));
+        for timer in [session.expiry_timer.take(), will_timer, conn.timer.take()] {
             timer.into_iter().for_each(|timer| local.timers.cancel(timer));
         }
         conn.state = State::Connected(session_id);
@@ -371,13 +375,27 @@ impl Shard {
             return;
         };
         let Some(id) = self.local.conns.at_mut(index).map(|conn| conn.id) else { return };
+        if planted!(OldConnectionKept) && !is_clean {
+            return;
+        }
         self.local.counters.sessions_taken_over += 1;
+        self.mark_take_over(session, id, is_clean);
         let reject = Reject {
             reason: ReasonCode::SessionTakenOver,
             why: "another connection came with this client identifier",
         };
         let ending = if is_clean { Ending::TakenOverClean } else { Ending::TakenOver };
         self.disconnect(now, id, reject, ending, out);
+    }
+
+    /// What was under way when a connection is taken over.
+    fn mark_take_over(&self, session: SessionId, id: ConnId, is_clean: bool) {
+        let owed = self.local.conns.get(id).map_or(0, Conn::acks_count);
+        mark!(TakeOverOwingAcks if owed > 0);
+        mark!(TakeOverClean if is_clean);
+        let session = self.local.sessions.get(session);
+        mark!(TakeOverSubscribing if session.is_some_and(|s| s.subscribing.is_some()));
+        mark!(TakeOverStreaming if session.is_some_and(|s| s.stream.is_some()));
     }
 
     /// Refuses a CONNECT with a CONNACK, then closes.
@@ -436,6 +454,11 @@ impl Shard {
             self.local.timers.cancel(timer);
         }
         self.local.counters.connections_handed_over += 1;
+        mark!(HandOverWithBytes if codec::frame(bytes, u32::MAX).is_ok_and(|framed| matches!(
+            framed,
+            codec::Framed::Whole(frame) if frame.len < bytes.len()
+        )));
+        mark!(HandOverParcel if bytes.len() > MAIL_INLINE_BYTES_MAX);
         out.closes.push((id, Closing::Release));
         let origin = conn.origin;
         if bytes.len() > MAIL_INLINE_BYTES_MAX {

@@ -2,6 +2,8 @@
 
 use crate::ids::{PacketId, QoS, SessionId};
 use crate::limits::OverflowPolicy;
+use crate::mark;
+use crate::planted::planted;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::Message;
 use crate::session::outgoing::{Delivery, Ids, Outgoing};
@@ -55,7 +57,8 @@ impl Local {
                 QoS::AtLeastOnce | QoS::ExactlyOnce => self.enqueue(now, to, how, group, fan),
             };
         };
-        if session.is_holding() {
+        if session.is_holding() && !planted!(RetainedOvertaken) {
+            mark!(LiveHeld);
             let delivered = self.enqueue(now, to, how, group, fan);
             if delivered == Delivered::Queued && fan.message.retain {
                 self.overtake(to, fan.message.topic);
@@ -67,18 +70,23 @@ impl Local {
         let packet_id = if how.qos == QoS::AtMostOnce {
             // Left over from when live messages waited behind retained ones.
             if session.outgoing.as_ref().is_some_and(|outgoing| outgoing.has_queued_qos0()) {
+                mark!(Qos0BehindQueue);
                 return self.enqueue(now, to, how, group, fan);
             }
             if !has_room {
+                mark!(OutputFullDropped);
                 self.counters.dropped_output_full += 1;
                 return Delivered::Dropped;
             }
             None
         } else {
-            let window = usize::from(conn.window);
+            let window = usize::from(conn.window) + usize::from(planted!(WindowExceeded));
             let is_stored = session.is_stored;
             let outgoing = session.outgoing_mut();
             if !has_room || outgoing.waits() || outgoing.inflight_count() >= window {
+                mark!(OutputFullQueued if !has_room);
+                mark!(QueuedBehindOthers if has_room && outgoing.waits());
+                mark!(WindowFull if has_room && !outgoing.waits());
                 return self.enqueue(now, to, how, group, fan);
             }
             let message = fan.keep(&mut self.messages);
@@ -124,6 +132,7 @@ impl Local {
 
     /// A message too long for its client counts as delivered (MQTT 5.0 section 3.1.2.11.4).
     fn drop_too_large(&mut self, to: SessionId, packet_id: Option<PacketId>) {
+        mark!(TooLarge);
         self.counters.dropped_too_large += 1;
         if let (Some(id), Some(session)) = (packet_id, self.sessions.get_mut(to))
             && let Some(delivery) = session.outgoing_mut().end(id)
@@ -148,10 +157,11 @@ impl Local {
         let (messages_max, bytes_max) =
             (self.settings.queue_messages_max as usize, self.settings.queue_bytes_max);
         let is_over = |outgoing: &Outgoing| {
-            outgoing.queue_count() >= messages_max
+            outgoing.queue_count() >= messages_max + usize::from(planted!(QueueExceeded))
                 || outgoing.queue_count() > 0 && (outgoing.queue_bytes() + bytes) as u64 > bytes_max
         };
         if is_over(outgoing) {
+            mark!(QueueBytesFull if outgoing.queue_count() < messages_max);
             let policy = match how.qos {
                 QoS::AtMostOnce => OverflowPolicy::DropNewest,
                 QoS::AtLeastOnce | QoS::ExactlyOnce => self.settings.overflow,
@@ -162,6 +172,7 @@ impl Local {
                     while is_over(outgoing)
                         && let Some(oldest) = outgoing.dequeue(&self.messages)
                     {
+                        mark!(QueueDropOldest);
                         gone.extend((oldest.number > 0).then_some(oldest.number));
                         self.messages.release(oldest.message);
                         self.counters.dropped_queue_oldest += 1;
@@ -176,10 +187,12 @@ impl Local {
                     }
                 }
                 OverflowPolicy::DropNewest => {
-                    self.counters.dropped_queue_newest += 1;
+                    mark!(QueueDropNewest);
+                    self.counters.dropped_queue_newest += u64::from(!planted!(DropUncounted));
                     return Delivered::Dropped;
                 }
                 OverflowPolicy::Refuse => {
+                    mark!(QueueRefused);
                     self.counters.refused_queue_full += 1;
                     return Delivered::Refused;
                 }
@@ -194,6 +207,7 @@ impl Local {
         let is_stored = session.is_stored && how.qos != QoS::AtMostOnce;
         let outgoing = session.outgoing_mut();
         let number = if is_stored { outgoing.next_number() } else { 0 };
+        mark!(StoreAsked if is_stored);
         let message = fan.keep(&mut self.messages);
         let ids = Ids::new(how.ids);
         outgoing.enqueue(
@@ -211,6 +225,7 @@ impl Local {
                 reason: ReasonCode::QuotaExceeded,
                 why: "the queue of this session is full: read and acknowledge faster",
             };
+            mark!(QueueDisconnected);
             self.evicted.push((conn.id, reject));
         }
     }
@@ -259,7 +274,9 @@ impl Local {
         };
         let conn = session.conn.and_then(|index| self.conns.at_mut(index));
         let message = self.messages.view(&delivery.message);
-        let Some(conn) = conn.filter(|_| !is_expired(now, &message)) else {
+        let is_over = is_expired(now, &message) && !planted!(ExpiredDelivered);
+        let Some(conn) = conn.filter(|_| !is_over) else {
+            mark!(ExpiredQueued);
             self.counters.dropped_expired += 1;
             self.store_gone(to, delivery.number);
             return self.messages.release(delivery.message);

@@ -4,6 +4,8 @@
 use crate::ids::{SessionId, ShardId, SubscriptionId};
 use crate::limits::{SCRATCH_BYTES_MAX, ShareStrategy};
 use crate::mail::{Mail, PublishMail};
+use crate::mark;
+use crate::planted::planted;
 use crate::reject::ReasonCode;
 use crate::session::messages::{Message, Payload};
 use crate::session::outgoing::Delivery;
@@ -128,6 +130,9 @@ impl Shard {
             let to = ShardId(u8::try_from(left.trailing_zeros()).unwrap_or(0));
             left &= left - 1;
             let is_in = |set: u64| set & (1 << to.0) != 0;
+            if planted!(MailLost) && self.mail.is_congested(to) {
+                continue;
+            }
             if let Some(completion) = source.completion
                 && let Some(completion) = self.completions.get_mut(completion)
             {
@@ -179,6 +184,7 @@ impl Shard {
         fan.end(&mut self.local.messages);
         let picked = self.scratch.picked;
         if picked != 0 {
+            mark!(FanInPosted);
             self.post_publish(&source, &publish.message, picked, 0, None, &mut outcome);
         }
         self.flush_stores(now, source.completion, out);
@@ -201,17 +207,21 @@ impl Shard {
         let mut own = None;
         let targets = self.index.cache.at(found);
         for target in &targets.targets {
-            if target.no_local != NoLocal::None && source.session == Some(target.session) {
+            let is_own = source.session == Some(target.session) && !planted!(NoLocalIgnored);
+            if target.no_local != NoLocal::None && is_own {
                 own = Some(*target);
                 continue;
             }
             let how = How {
                 qos: target.qos.min(message.qos),
-                retain: target.retain_as_published && message.retain,
+                retain: (target.retain_as_published || planted!(RetainFlagKept)) && message.retain,
                 ids: targets.ids(target),
             };
             let delivered = self.local.deliver(now, target.session, how, None, fan, out);
             outcome.is_refused |= delivered == Delivered::Refused;
+            if planted!(OverlapTwice) && how.ids.len() > 1 {
+                self.local.deliver(now, target.session, how, None, fan, out);
+            }
         }
         let Some(own) = own.filter(|own| own.no_local == NoLocal::Some) else { return };
         let mut ids = std::mem::take(&mut self.scratch.ids);
@@ -234,7 +244,7 @@ impl Shard {
     fn pick(
         &mut self,
         now: Now,
-        group: GroupId,
+        asked: GroupId,
         source: &Source,
         fan: &mut Fan<'_>,
         outcome: &mut Outcome,
@@ -246,15 +256,21 @@ impl Shard {
         let picked = self
             .index
             .trie
-            .group_mut(group)
+            .group_mut(asked)
             .and_then(|found| found.pick_shard(own, strategy, source.publisher, topic, random));
         let Some((shard, group)) = picked else {
+            mark!(ShareEmpty);
             self.local.counters.messages_unmatched += 1;
             return;
         };
         if shard == own {
             self.deliver_to_member(now, group, source, fan, outcome, out);
             return;
+        }
+        if planted!(SharedTwice)
+            && self.index.trie.group(asked).is_some_and(|group| group.counts().1 > 0)
+        {
+            self.deliver_to_member(now, asked, source, fan, outcome, out);
         }
         let scratch = &mut self.scratch;
         if scratch.groups.len() <= shard.index() {
@@ -290,6 +306,7 @@ impl Shard {
             found.pick_member(strategy, source.publisher, topic, random, inflight).copied()
         });
         let Some(member) = picked else {
+            mark!(SharePickedAgain);
             // The last member here left while the message was on its way: another shard may have one.
             return self.pick(now, group, source, fan, outcome, out);
         };
@@ -328,6 +345,7 @@ impl Shard {
             ..message
         };
         local.messages.release(delivery.message);
+        mark!(ShareRedelivered);
         local.counters.share_redelivered += 1;
         let source = Source { session: None, publisher: 0, completion: None };
         let mut fan = Fan::new(copy, &mut local.rendered);

@@ -5,6 +5,8 @@
 use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, PacketId, SessionId, ShardId};
 use crate::mail::{Mail, u64s};
+use crate::mark;
+use crate::planted::planted;
 use crate::time::Now;
 use crate::topic::NodeId;
 
@@ -31,7 +33,7 @@ impl Shard {
         filter.clear();
         self.index.trie.filter_text(node, &mut filter);
         let removed = self.index.trie.unsubscribe(node, session);
-        if removed.is_some_and(|removed| removed.last_here) {
+        if removed.is_some_and(|removed| removed.last_here) && !planted!(InterestKept) {
             for to in self.mail.others() {
                 self.post(to, &Mail::Interest { filter: &filter, is_added: false });
             }
@@ -62,7 +64,10 @@ impl Shard {
         posted: &[u8],
         out: &mut Outbox,
     ) {
-        let Some(barrier) = self.barriers.get_mut(ticket) else { return };
+        let Some(barrier) = self.barriers.get_mut(ticket) else {
+            mark!(BarrierForNobody);
+            return;
+        };
         barrier.waiting &= !(1 << from.0);
         barrier.posted[from.index()] = u64s(posted).collect();
         if barrier.waiting != 0 {

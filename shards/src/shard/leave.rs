@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use crate::codec::Disconnect;
+use crate::codec::{self, Disconnect, Framed, Packet, PacketKind};
 use crate::conn::pause::PauseReason;
 use crate::conn::{Conn, State};
 use crate::ids::{ConnId, QoS, SessionId, Version};
 use crate::mail::Mail;
+use crate::mark;
+use crate::planted::planted;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::{Message, Payload};
 use crate::session::outgoing::{Delivery, Outgoing};
@@ -45,22 +47,24 @@ impl Shard {
         out: &mut Outbox,
     ) -> Result<(), Reject> {
         let Some(session) = self.local.conns.get(id).and_then(Conn::session) else { return Ok(()) };
-        if let (Some(expiry_s), Some(session)) =
-            (disconnect.session_expiry_s, self.local.sessions.get_mut(session))
-        {
-            if session.expiry_s == 0 && expiry_s > 0 {
-                return Err(Reject::protocol(
-                    "a session that was to end with its connection cannot be kept by DISCONNECT",
-                ));
-            }
-            session.expiry_s = expiry_s.min(self.local.settings.session_expiry_max_s);
-        }
-        let ending = match disconnect.reason {
-            ReasonCode::Success => Ending::Normal,
-            _ => Ending::WithWill,
-        };
-        self.detach(now, id, ending, out);
+        self.set_expiry(session, disconnect)?;
+        self.detach(now, id, ending_of(disconnect), out);
         self.close(now, id, Closing::Finish, out);
+        Ok(())
+    }
+
+    fn set_expiry(&mut self, id: SessionId, disconnect: &Disconnect<'_>) -> Result<(), Reject> {
+        let (Some(expiry_s), Some(session)) =
+            (disconnect.session_expiry_s, self.local.sessions.get_mut(id))
+        else {
+            return Ok(());
+        };
+        if session.expiry_s == 0 && expiry_s > 0 {
+            return Err(Reject::protocol(
+                "a session that was to end with its connection cannot be kept by DISCONNECT",
+            ));
+        }
+        session.expiry_s = expiry_s.min(self.local.settings.session_expiry_max_s);
         Ok(())
     }
 
@@ -139,7 +143,8 @@ impl Shard {
 
     /// The connection is gone, asked for or not.
     pub(super) fn on_closed(&mut self, now: Now, id: ConnId, _cause: CloseCause, out: &mut Outbox) {
-        self.detach(now, id, Ending::WithWill, out);
+        let ending = self.last_word(id);
+        self.detach(now, id, ending, out);
         let Some(conn) = self.local.conns.remove(id) else { return };
         self.local.counters.connections_closed += 1;
         if let Some(timer) = conn.timer {
@@ -149,6 +154,31 @@ impl Shard {
         self.local.pool.give(conn.output.bytes);
     }
 
+    /// A paused connection may hold a DISCONNECT that has come before its end and that nobody has
+    /// looked at [MQTT-3.14.4-3]. What stands before it is not worked on any more.
+    fn last_word(&mut self, id: ConnId) -> Ending {
+        let packet_bytes_max = self.local.settings.packet_bytes_max;
+        let Some(conn) = self.local.conns.get_mut(id) else { return Ending::WithWill };
+        let Some(session) = conn.session() else { return Ending::WithWill };
+        let version = conn.version;
+        let backlog = std::mem::take(&mut conn.backlog);
+        let mut rest = backlog.rest();
+        let mut ending = Ending::WithWill;
+        while let Ok(Framed::Whole(frame)) = codec::frame(rest, packet_bytes_max) {
+            if PacketKind::from_nibble(frame.first >> 4) == Some(PacketKind::Disconnect) {
+                if let Ok(Packet::Disconnect(disconnect)) = codec::decode(&frame, version)
+                    && self.set_expiry(session, &disconnect).is_ok()
+                {
+                    ending = ending_of(&disconnect);
+                }
+                break;
+            }
+            rest = &rest[frame.len..];
+        }
+        self.local.pool.give(backlog.bytes);
+        ending
+    }
+
     /// CONNECT has not come in time, or the client is silent, or a finished connection stays open.
     pub(super) fn on_conn_timer(&mut self, now: Now, index: u32, out: &mut Outbox) {
         let Some(conn) = self.local.conns.at_mut(index) else { return };
@@ -156,13 +186,17 @@ impl Shard {
         let id = conn.id;
         match conn.state {
             State::AwaitConnect | State::Authenticating => {
+                mark!(ConnectTimeout);
                 self.local.counters.connect_timeouts += 1;
                 let why = "no whole CONNECT came within the connect time-out";
                 let reject = Reject { reason: ReasonCode::KeepAliveTimeout, why };
                 self.note(id, reject, out);
                 self.close(now, id, Closing::Abort, out);
             }
-            State::Closing => out.closes.push((id, Closing::Abort)),
+            State::Closing => {
+                mark!(LingerAbort);
+                out.closes.push((id, Closing::Abort));
+            }
             State::Connected(_) => {
                 // A client that we do not listen to cannot be heard; but one that does not read, and
                 // so is not listened to, may be gone.
@@ -170,9 +204,11 @@ impl Shard {
                 let last = if is_unheard { now.time } else { conn.last_received };
                 let deadline = last + allowance(conn.keep_alive_s);
                 if deadline > now.time {
+                    mark!(KeepAliveProlonged);
                     conn.timer = Some(self.local.timers.set(Timer::Conn { index }, deadline));
                     return;
                 }
+                mark!(KeepAliveTimeout);
                 self.local.counters.keep_alive_timeouts += 1;
                 let why = "nothing came for one and a half times the keep alive";
                 let reject = Reject { reason: ReasonCode::KeepAliveTimeout, why };
@@ -200,12 +236,16 @@ impl Shard {
         }
         let Some(session) = self.local.sessions.get_mut(session_id) else { return };
         session.conn = None;
+        if planted!(InboundForgotten) && ending == Ending::TakenOver {
+            session.inbound = None;
+        }
         let expiry_s = session.expiry_s;
         self.sys.clients_connected -= 1;
         self.stop_stream(session_id);
         self.drop_queued_qos0(session_id);
         self.share_presence(session_id, false);
         if ending == Ending::Normal
+            && !planted!(WillOnDisconnect)
             && let Some(session) = self.local.sessions.get_mut(session_id)
         {
             session.will = None;
@@ -223,8 +263,10 @@ impl Shard {
                 let will = session.and_then(|session| session.will.take());
                 if let Some(will) = will {
                     if will.delay_s == 0 {
+                        mark!(WillAtTakeOver);
                         self.publish_will(now, session_id, &will, out);
                     } else {
+                        mark!(WillDroppedAtTakeOver);
                         self.local.counters.wills_dropped += 1;
                     }
                 }
@@ -257,15 +299,25 @@ impl Shard {
 
     pub(super) fn on_will_delay(&mut self, now: Now, id: SessionId, out: &mut Outbox) {
         let Some(session) = self.local.sessions.get_mut(id) else { return };
+        mark!(WillAfterDelay if session.will_timer.is_some());
         session.will_timer = None;
         if let Some(will) = session.will.take() {
             self.publish_will(now, id, &will, out);
+            if planted!(WillTwice)
+                && let Some(session) = self.local.sessions.get_mut(id)
+            {
+                session.will = Some(will);
+            }
         }
     }
 
     pub(super) fn on_session_expiry(&mut self, now: Now, id: SessionId, out: &mut Outbox) {
         let Some(session) = self.local.sessions.get_mut(id) else { return };
+        mark!(SessionExpired);
         session.expiry_timer = None;
+        if planted!(SessionExpiryIgnored) {
+            return;
+        }
         self.local.counters.sessions_expired += 1;
         self.end_session(now, id, out);
     }
@@ -298,10 +350,14 @@ impl Shard {
             timer.into_iter().for_each(|timer| self.local.timers.cancel(timer));
         }
         if let Some(will) = session.will.take() {
+            mark!(WillAtSessionEnd);
             self.publish_will(now, id, &will, out);
         }
         self.stop_stream(id);
         let Some(session) = self.local.sessions.get_mut(id) else { return };
+        if planted!(SubscriptionLeft) {
+            session.subscriptions.pop_first();
+        }
         for key in std::mem::take(&mut session.subscriptions) {
             match key {
                 SubscriptionKey::Node(node) => self.withdraw(node, id),
@@ -313,6 +369,7 @@ impl Shard {
         }
         let Some(session) = self.local.sessions.remove(id) else { return };
         for (_, completion) in session.unsettled {
+            mark!(UnsettledForgotten);
             self.completions.remove(completion);
         }
         if let Some(outgoing) = session.outgoing {
@@ -325,7 +382,11 @@ impl Shard {
     fn settle(&mut self, now: Now, mut outgoing: Outgoing, out: &mut Outbox) {
         let left: Vec<(Delivery, bool)> = outgoing.take_all().collect();
         for (delivery, has_begun) in left {
-            let may_move = !has_begun || delivery.qos == QoS::AtLeastOnce;
+            let may_move =
+                (!has_begun || delivery.qos == QoS::AtLeastOnce) && !planted!(SharedNotRedelivered);
+            if planted!(MessageLeaked) && !has_begun {
+                continue;
+            }
             match delivery.group.filter(|_| may_move) {
                 Some(group) => self.redeliver(now, group, delivery, out),
                 None => self.local.messages.release(delivery.message),
@@ -341,6 +402,7 @@ impl Shard {
         for delivery in
             outgoing.remove_queued(&local.messages, |delivery| delivery.qos == QoS::AtMostOnce)
         {
+            mark!(Qos0DroppedOffline);
             local.counters.dropped_offline += 1;
             local.messages.release(delivery.message);
         }
@@ -377,6 +439,7 @@ impl Shard {
         let others = self.mail.others().fold(0u64, |set, shard| set | 1 << shard.0);
         if self.stopping == Stopping::Fencing && self.fences == others {
             self.stopping = Stopping::Told;
+            mark!(FencePassed if others != 0);
             let all: Vec<_> = self.local.conns.iter().map(|conn| conn.id).collect();
             let reject = Reject {
                 reason: ReasonCode::ServerShuttingDown,
@@ -395,5 +458,12 @@ impl Shard {
         {
             out.stopped = true;
         }
+    }
+}
+
+fn ending_of(disconnect: &Disconnect<'_>) -> Ending {
+    match disconnect.reason {
+        ReasonCode::Success => Ending::Normal,
+        _ => Ending::WithWill,
     }
 }

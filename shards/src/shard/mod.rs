@@ -24,11 +24,15 @@ mod retained;
 mod shares;
 mod subscribe;
 mod sys;
+mod view;
+mod waiting;
 
 pub use crate::origin::Origin;
 pub use crate::output::Output;
 pub use effect::{Adopt, Closing, Note, Outbox, Reading};
 pub use input::{CloseCause, Input};
+pub use view::SessionView;
+pub use waiting::Waiting;
 
 use std::collections::VecDeque;
 
@@ -40,6 +44,7 @@ use crate::counters::{Counters, Gauges, Snapshot};
 use crate::ids::{ConnId, SessionId, ShardId};
 use crate::limits::Settings;
 use crate::mailbox::Mailboxes;
+use crate::mark;
 use crate::rng::Rng;
 use crate::session::messages::Messages;
 use crate::session::{Session, Sessions};
@@ -217,6 +222,7 @@ impl Shard {
         self.resume_yielded(now, out);
         self.flush_mail(out);
         if !self.congested.is_empty() && !self.is_congested() {
+            mark!(CongestionOver);
             for conn in std::mem::take(&mut self.congested) {
                 self.local.unpause(conn, PauseReason::MailboxFull);
             }

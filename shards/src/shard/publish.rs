@@ -12,6 +12,8 @@ use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, PacketId, QoS, SessionId, ShardId};
 use crate::limits::{OverflowPolicy, SPLICE_BYTES_MIN};
 use crate::mail::Mail;
+use crate::mark;
+use crate::planted::planted;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::{Message, Payload};
 use crate::time::Now;
@@ -65,12 +67,14 @@ impl Shard {
         let Some(conn) = self.local.conns.get_mut(id) else { return Ok(()) };
         let aliases = &mut conn.extras_mut().aliases_in;
         if !publish.topic.is_empty() {
+            mark!(AliasInMoved if aliases.topic(alias).is_some_and(|old| old != publish.topic));
             aliases.set(alias, publish.topic);
             return self.accept(now, id, session, publish, publish.topic, whole, out);
         }
         let Some(topic) = aliases.topic(alias) else {
             return Err(Reject::protocol("a topic alias that was never given a topic"));
         };
+        mark!(AliasInKnown);
         let mut name = std::mem::take(&mut self.scratch.topic);
         name.clear();
         name.push_str(topic);
@@ -159,6 +163,7 @@ impl Shard {
             None => self.acknowledge(id, session, publish.qos, publish.packet_id, reason, out),
         }
         if outcome.is_congested || self.is_store_behind() {
+            mark!(PublisherCongested);
             self.local.pause(id, PauseReason::MailboxFull);
             self.congested.push(id);
         }
@@ -181,8 +186,10 @@ impl Shard {
             return Ok(false);
         };
         if qos == QoS::ExactlyOnce
+            && !planted!(DuplicateDelivered)
             && session.inbound.as_ref().is_some_and(|inbound| inbound.contains(packet_id))
         {
+            mark!(DuplicateSuppressed);
             self.local.counters.duplicates_suppressed += 1;
             let is_owed = conn
                 .extras
@@ -190,12 +197,15 @@ impl Shard {
                 .is_some_and(|extras| extras.acks.iter().any(|ack| ack.packet_id == packet_id));
             let unsettled = session.unsettled.iter().position(|&(other, _)| other == packet_id);
             if let Some(at) = unsettled {
+                mark!(UnsettledTakenUp);
                 let (_, completion) = session.unsettled.swap_remove(at);
                 if let Some(waiting) = self.completions.get_mut(completion) {
                     waiting.whose = Whose::Conn(id);
                 }
                 self.owe_ack(id, qos, Some(packet_id), completion);
-            } else if !is_owed {
+            } else if is_owed {
+                mark!(DuplicateStillOwed);
+            } else {
                 self.send_ack(id, AckKind::Pubrec, packet_id, ReasonCode::Success, out);
             }
             return Ok(false);
@@ -244,6 +254,7 @@ impl Shard {
     fn hold_if_owing(&mut self, id: ConnId) {
         let acks_max = usize::from(self.local.settings.receive_maximum);
         if self.local.conns.get(id).is_some_and(|conn| conn.acks_count() >= acks_max) {
+            mark!(AcksHeld);
             self.local.pause(id, PauseReason::AcksPending);
         } else {
             self.local.unpause(id, PauseReason::AcksPending);
@@ -271,6 +282,7 @@ impl Shard {
             }
             Whose::Session(id, packet_id) => {
                 let Some(session) = self.local.sessions.get_mut(id) else { return };
+                mark!(UnsettledSettled);
                 session.unsettled.retain(|&(other, _)| other != packet_id);
                 self.settle_inbound(id, AckKind::Pubrec, packet_id, reason);
             }
@@ -323,6 +335,7 @@ impl Shard {
         let kind = ack_kind(qos);
         let Some(conn) = self.local.conns.get_mut(id) else { return };
         if conn.acks_count() > 0 {
+            mark!(AckBehindOwed);
             let reason = Some(reason);
             let ack = PendingAck { packet_id, kind, completion: None, reason };
             conn.extras_mut().acks.push_back(ack);
@@ -342,12 +355,14 @@ impl Shard {
             }
             let Some(ticket) = completion else { continue };
             if kind != AckKind::Pubrec {
+                mark!(OutcomeForNobody);
                 self.completions.remove(ticket);
                 continue;
             }
             if let Some(completion) = self.completions.get_mut(ticket)
                 && let Some(found) = self.local.sessions.get_mut(session)
             {
+                mark!(Unsettled);
                 completion.whose = Whose::Session(session, packet_id);
                 found.unsettled.push((packet_id, ticket));
             }

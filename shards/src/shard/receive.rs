@@ -8,6 +8,7 @@ use crate::conn::State;
 use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, SessionId};
 use crate::limits::SPLICE_BYTES_MIN;
+use crate::mark;
 use crate::origin::Origin;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::Session;
@@ -32,6 +33,7 @@ impl Shard {
         let mut conn = Conn::new(id, origin, now.time);
         let is_full = local.conns.count() >= local.settings.connections_max as usize;
         if is_full || self.stopping != super::Stopping::No {
+            mark!(OpenedStopping if !is_full);
             local.counters.connections_refused += 1;
             conn.state = State::Closing;
             local.conns.insert(conn);
@@ -53,6 +55,7 @@ impl Shard {
         conn.last_received = now.time;
         self.local.counters.bytes_received += bytes.len() as u64;
         if conn.pauses.any() || conn.is_resumable {
+            mark!(ReceivedPaused);
             self.local.stash(id, bytes, out);
             return;
         }
@@ -203,6 +206,7 @@ impl Shard {
         rest: &'a [u8],
         out: &mut Outbox,
     ) -> Option<&'a [u8]> {
+        mark!(ConnectCut);
         let connect_bytes = whole.len();
         whole.extend_from_slice(rest);
         let Ok(Framed::Whole(frame)) = codec::frame(&whole, self.local.settings.packet_bytes_max)
@@ -231,6 +235,7 @@ impl Shard {
             self.local.pool.give(whole);
             return;
         }
+        mark!(WholeShared);
         // Whoever keeps a payload pins the packet, but not the rest of a buffer from the pool.
         let whole = Bytes::from(whole.into_boxed_slice());
         if let Ok(Framed::Whole(frame)) = codec::frame(&whole, packet_bytes_max) {
@@ -307,6 +312,7 @@ impl Shard {
     pub(super) fn hold_if_full(&mut self, id: ConnId) {
         let limit = self.local.settings.out_bytes_max as usize;
         if self.local.conns.get(id).is_some_and(|conn| conn.out_bytes() > limit) {
+            mark!(OutputFullPaused);
             self.local.pause(id, PauseReason::OutputFull);
         }
     }
@@ -320,6 +326,7 @@ impl Shard {
         }
         let limit = self.local.settings.out_bytes_max as usize;
         if conn.pauses.has(PauseReason::OutputFull) && conn.out_bytes() <= limit / 2 {
+            mark!(OutputFullOver);
             self.local.unpause(id, PauseReason::OutputFull);
         }
         let Some(session) = self.local.conns.get(id).and_then(Conn::session) else { return };

@@ -4,6 +4,7 @@ use crate::codec::{Layout, patch_packet_id};
 use crate::conn::{self, Conn, Pool};
 use crate::ids::{PacketId, QoS, SubscriptionId, Version};
 use crate::limits::SCRATCH_BYTES_MAX;
+use crate::mark;
 use crate::session::alias::AliasOut;
 use crate::session::messages::{Message, MessageRef, Messages, Payload};
 use crate::time::Now;
@@ -146,7 +147,7 @@ pub(super) fn write_single(
     if conn.alias_out_max > 0 && conn.version.is_v5() {
         let maximum = conn.alias_out_max;
         match conn.extras_mut().aliases_out.find(message.topic, maximum) {
-            AliasOut::None => {}
+            AliasOut::None => mark!(AliasOutFull),
             AliasOut::New(alias) => {
                 // The topic goes along, so an alias must not be what makes the packet too large.
                 let plain = layout;
@@ -157,6 +158,7 @@ pub(super) fn write_single(
                 }
             }
             AliasOut::Known(alias) => {
+                mark!(AliasOutKnown);
                 layout.alias = Some(alias);
                 layout.alias_known = true;
             }

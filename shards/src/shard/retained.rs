@@ -7,6 +7,8 @@ use bytes::Bytes;
 
 use crate::ids::{SessionId, ShardId};
 use crate::mail::{Mail, u64s};
+use crate::mark;
+use crate::planted::planted;
 use crate::session::RetainedWalk;
 use crate::session::messages::{Message, Payload};
 use crate::session::outgoing::{Delivery, Ids};
@@ -51,6 +53,9 @@ impl Shard {
             Some(message).filter(|_| !payload.is_empty()),
         );
         let counters = &mut self.local.counters;
+        if payload.is_empty() && planted!(RetainedNotCleared) {
+            return true;
+        }
         if payload.is_empty() {
             counters.retained_cleared += u64::from(self.index.retained.clear(message.topic));
             return true;
@@ -65,7 +70,11 @@ impl Shard {
             expires: message.expires,
             received: now.time,
         };
+        if planted!(RetainedNotReplaced) && self.index.retained.find(message.topic).is_some() {
+            return true;
+        }
         if self.index.retained.set(message.topic, kept).is_err() {
+            mark!(RetainedRefused);
             counters.retained_refused += 1;
             // Better none than one that is known to be old [MQTT-3.3.1-5].
             self.index.retained.clear(message.topic);
@@ -94,6 +103,7 @@ impl Shard {
         let removed = self.index.retained.expire(now.time, EXPIRE_WORK, |topic| {
             local.store_retained(now, topic, None);
         });
+        mark!(RetainedExpired if removed > 0);
         self.local.counters.retained_expired += removed as u64;
         self.arm_retained_expiry();
     }
@@ -118,6 +128,7 @@ impl Shard {
         if let Some(walk) = stream.current.take_if(|walk| walk.node == node)
             && let Some(question) = walk.asked
         {
+            mark!(RetainedForgotten);
             self.questions.remove(question);
         }
     }
@@ -154,6 +165,7 @@ impl Shard {
     fn yield_turn(&mut self, id: SessionId) {
         let session = self.local.sessions.get_mut(id);
         if let Some(stream) = session.and_then(|session| session.stream.as_mut()) {
+            mark!(RetainedYielded);
             stream.has_yielded = true;
             self.yielded.push(id);
         }
@@ -257,6 +269,7 @@ impl Shard {
             self.answer_ask(now, from, question, filter, cursor);
             return;
         }
+        mark!(AskDeferred);
         self.deferred_asks.push(DeferredAsk {
             from,
             question,
@@ -328,7 +341,10 @@ impl Shard {
         cursor: Option<&str>,
         out: &mut Outbox,
     ) {
-        let Some(session) = self.questions.remove(question) else { return };
+        let Some(session) = self.questions.remove(question) else {
+            mark!(RetainedForNobody);
+            return;
+        };
         self.end_slice(session, cursor);
         self.pump(now, session, out);
     }
@@ -338,6 +354,7 @@ impl Shard {
         let session = self.local.sessions.get_mut(session);
         let Some(stream) = session.and_then(|session| session.stream.as_mut()) else { return };
         let Some(walk) = stream.current.as_mut() else { return };
+        mark!(RetainedSliced if cursor.is_some());
         walk.asked = None;
         walk.cursor = cursor.map(Into::into);
         if cursor.is_none() {
@@ -356,6 +373,7 @@ impl Shard {
         let Some(subscriber) = self.index.trie.subscriber(node, id) else { return };
         let round = stream.current.as_ref().map_or(0, |walk| walk.round);
         if stream.is_overtaken(message.topic, round) {
+            mark!(RetainedOvertaken);
             self.local.counters.retained_overtaken += 1;
             return;
         }

@@ -4,6 +4,7 @@ use crate::codec::{RetainHandling, Suback, Subscribe, SubscribeOptions, Unsuback
 use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, PacketId, SessionId, SubscriptionId, Version};
 use crate::mail::Mail;
+use crate::planted::planted;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::SubscriptionKey;
 use crate::store::record::SubscriptionRecord;
@@ -65,7 +66,17 @@ impl Shard {
         if let Some(session) = self.local.sessions.get_mut(session_id) {
             session.subscribing = Some(barrier);
         }
-        self.local.pause(id, PauseReason::Subscribing);
+        if planted!(SubackEarly) {
+            let Some(barrier) = self.barriers.remove(barrier) else { return Ok(()) };
+            if let Some(session) = self.local.sessions.get_mut(session_id) {
+                session.subscribing = None;
+            }
+            let packet_id = barrier.packet_id;
+            self.send_suback(now, id, session_id, packet_id, &barrier.codes, out);
+            self.pump(now, session_id, out);
+        } else {
+            self.local.pause(id, PauseReason::Subscribing);
+        }
         Ok(())
     }
 
@@ -103,7 +114,7 @@ impl Shard {
         self.local.store_subscription(session, text, Some(record));
         let wants_retained = match options.retain_handling {
             RetainHandling::Always => true,
-            RetainHandling::IfNew => !installed.replaced,
+            RetainHandling::IfNew => !installed.replaced || planted!(RetainHandlingIgnored),
             RetainHandling::Never => false,
         };
         Subscribed { code: granted, retained: wants_retained.then_some(installed.node) }

@@ -1,7 +1,8 @@
 //! Wills: when they are published and when not.
 
-use shards::codec::{Connect, Disconnect, MessageProperties, Will};
+use shards::codec::{Connect, Disconnect, MessageProperties, PINGREQ, Will};
 use shards::ids::{QoS, Version};
+use shards::limits::Settings;
 use shards::reject::ReasonCode;
 
 use sim::drive::{QOS, VERSIONS, everywhere, keeping, plain, seconds};
@@ -179,6 +180,32 @@ fn a_will_that_may_not_be_published_refuses_the_connection() {
             let welcome = world.greet(client, &connect);
             assert_eq!(welcome.reason, ReasonCode::NotAuthorized);
             assert!(world.clients[client].is_ended);
+        }
+    });
+}
+
+/// What a client says last holds, even if the broker was not listening to it when the connection ended.
+#[test]
+fn a_disconnect_behind_a_pause_drops_the_will() {
+    let settings = Settings { out_bytes_max: 1, ..plain() };
+    everywhere(&settings, |world| {
+        for version in VERSIONS {
+            let connect = Connect { will: Some(will(0)), ..Connect::new(version, "mortal") };
+            let (mortal, watcher) = with_will(world, &connect);
+            world.stall(mortal);
+            for _ in 0..4 {
+                world.write(mortal, |out| out.extend_from_slice(&PINGREQ));
+                world.settle();
+            }
+            assert!(world.snapshot().counters.paused_output_full > 0);
+            world.write(mortal, |out| {
+                Disconnect::new(ReasonCode::Success).encode(version, out);
+            });
+            world.cut(mortal);
+            world.unstall(mortal);
+            world.expect_nothing(watcher);
+            assert_eq!(world.snapshot().gauges.clients_connected, 1);
+            world.disconnect(watcher);
         }
     });
 }

@@ -1,0 +1,222 @@
+//! Names for rare branches of the core, so that the simulator can say which of them its worlds never
+//! came to. Only with the feature `marks`; without it [`mark!`](crate::mark) does nothing.
+//!
+//! Counted on the thread that comes by: a world lives on one thread. A mark costs an increment and
+//! allocates nothing.
+
+#[cfg(feature = "marks")]
+use std::cell::Cell;
+
+macro_rules! marks {
+    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
+        /// A branch that is rarely taken.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Mark { $($(#[doc = $doc])+ $name,)* }
+
+        impl Mark {
+            /// All, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+marks! {
+    /// A ring took only a part of what was staged for it.
+    RingFull,
+    /// Mail was posted behind other mail that its ring had not taken.
+    MailBehindStaged,
+    /// A batch ended in the middle of a record.
+    MailCut,
+    /// A payload travelled beside its record.
+    MailParcel,
+    /// A publisher was paused because a ring was full.
+    PublisherCongested,
+    /// A connection that waited for a ring went on.
+    CongestionOver,
+    /// A QoS 1 or 2 message waited because the window was full.
+    WindowFull,
+    /// A QoS 1 or 2 message waited because the output was full.
+    OutputFullQueued,
+    /// A QoS 1 or 2 message waited behind others that did.
+    QueuedBehindOthers,
+    /// A QoS 0 message was dropped because the output was full.
+    OutputFullDropped,
+    /// A QoS 0 message waited behind others of its kind.
+    Qos0BehindQueue,
+    /// A QoS 0 message was dropped because its client went away.
+    Qos0DroppedOffline,
+    /// A live message waited behind retained ones.
+    LiveHeld,
+    /// A full queue made room for a new message.
+    QueueDropOldest,
+    /// A full queue took no new message.
+    QueueDropNewest,
+    /// A full queue had its publisher told.
+    QueueRefused,
+    /// A full queue ended its client's connection.
+    QueueDisconnected,
+    /// A queue was full in bytes before it was in messages.
+    QueueBytesFull,
+    /// A message was handed to the store.
+    StoreAsked,
+    /// A message was larger than its client takes.
+    TooLarge,
+    /// A message expired while it waited.
+    ExpiredQueued,
+    /// A message was repeated on a new connection.
+    Resent,
+    /// A message that was to be repeated waited for the window.
+    ResendWindowFull,
+    /// A message that was to be repeated was acknowledged first.
+    ResendOvertaken,
+    /// PUBREL was repeated on a new connection.
+    PubrelResent,
+    /// An identifier was skipped because it was in use.
+    IdentifierSkipped,
+    /// Ended exchanges were swept out from among open ones.
+    InflightCompacted,
+    /// An alias towards a client was used again.
+    AliasOutKnown,
+    /// No alias towards a client was left.
+    AliasOutFull,
+    /// A client used its alias without the topic.
+    AliasInKnown,
+    /// A client gave its alias another topic.
+    AliasInMoved,
+    /// A connection was handed over with more than its CONNECT.
+    HandOverWithBytes,
+    /// A connection was handed over with so many bytes that they travelled beside the record.
+    HandOverParcel,
+    /// A CONNECT came in pieces.
+    ConnectCut,
+    /// A large packet came in pieces and is shared from then on.
+    WholeShared,
+    /// A connection was taken over while its SUBSCRIBE was on its way.
+    TakeOverSubscribing,
+    /// A connection was taken over while it was owed acknowledgements.
+    TakeOverOwingAcks,
+    /// A connection was taken over while it was being sent retained messages.
+    TakeOverStreaming,
+    /// A clean start ended a session that was connected.
+    TakeOverClean,
+    /// A will was published at a take-over.
+    WillAtTakeOver,
+    /// A will with a delay was dropped at a take-over.
+    WillDroppedAtTakeOver,
+    /// A new connection came before the will was due.
+    WillDelayCancelled,
+    /// A will was published when its delay was over.
+    WillAfterDelay,
+    /// A will was published because its session ended.
+    WillAtSessionEnd,
+    /// A session's time ran out.
+    SessionExpired,
+    /// No CONNECT came in time.
+    ConnectTimeout,
+    /// A client was silent for too long.
+    KeepAliveTimeout,
+    /// A client was heard between two looks at its keep alive.
+    KeepAliveProlonged,
+    /// A finished connection was not closed by its client in time.
+    LingerAbort,
+    /// Bytes came to a connection that was paused.
+    ReceivedPaused,
+    /// A client that did not read was not listened to.
+    OutputFullPaused,
+    /// It read again and was listened to.
+    OutputFullOver,
+    /// So many acknowledgements were owed that nothing more was taken.
+    AcksHeld,
+    /// An acknowledgement waited behind an older one.
+    AckBehindOwed,
+    /// A QoS 1 message lost its publisher's connection before its outcome was known.
+    OutcomeForNobody,
+    /// A QoS 2 message lost its publisher's connection before its outcome was known.
+    Unsettled,
+    /// It was repeated before its outcome was known.
+    UnsettledTakenUp,
+    /// Its outcome came before it was repeated.
+    UnsettledSettled,
+    /// Its session ended first.
+    UnsettledForgotten,
+    /// A repeated QoS 2 message was not delivered again.
+    DuplicateSuppressed,
+    /// A repeated QoS 2 message was owed its acknowledgement already.
+    DuplicateStillOwed,
+    /// An answer to a barrier came for a SUBSCRIBE that nobody waits for.
+    BarrierForNobody,
+    /// A retained message was not sent because a live one was newer.
+    RetainedOvertaken,
+    /// Retained messages went on in the next turn.
+    RetainedYielded,
+    /// Retained messages came in more than one slice.
+    RetainedSliced,
+    /// A question for retained messages waited for mail or room.
+    AskDeferred,
+    /// An answer of retained messages came for nobody.
+    RetainedForNobody,
+    /// A subscription went while its retained messages were on their way.
+    RetainedForgotten,
+    /// A retained message expired.
+    RetainedExpired,
+    /// A retained message found no room.
+    RetainedRefused,
+    /// A delivery of a shared subscription went to another member.
+    ShareRedelivered,
+    /// The member that a message was meant for had gone: a group was picked from again.
+    SharePickedAgain,
+    /// A shared subscription had no member when one was picked.
+    ShareEmpty,
+    /// A message from another shard was sent on to a third one, or back.
+    FanInPosted,
+    /// An acknowledgement came that nobody waited for.
+    AckUnknown,
+    /// PUBREC came again.
+    PubrecAgain,
+    /// PUBREC ended an exchange with an error.
+    PubrecError,
+    /// PUBREL came for a message that is not known.
+    PubrelUnknown,
+    /// A connection came to a shard that was stopping.
+    OpenedStopping,
+    /// The last other shard had nothing more to say, and everybody was told.
+    FencePassed,
+}
+
+/// Notes that this branch was taken.
+#[macro_export]
+macro_rules! mark {
+    ($name:ident) => {
+        $crate::marks::hit($crate::marks::Mark::$name)
+    };
+    ($name:ident if $condition:expr) => {
+        if cfg!(feature = "marks") && $condition {
+            $crate::marks::hit($crate::marks::Mark::$name);
+        }
+    };
+}
+
+#[cfg(feature = "marks")]
+thread_local! {
+    static COUNTS: [Cell<u64>; Mark::ALL.len()] =
+        const { [const { Cell::new(0) }; Mark::ALL.len()] };
+}
+
+/// What [`mark!`](crate::mark) stands for.
+#[inline(always)]
+pub fn hit(mark: Mark) {
+    #[cfg(feature = "marks")]
+    COUNTS.with(|counts| {
+        let count = &counts[mark as usize];
+        count.set(count.get() + 1);
+    });
+    #[cfg(not(feature = "marks"))]
+    let _ = mark;
+}
+
+/// How often each was hit on this thread so far, in the order of [`Mark::ALL`].
+#[cfg(feature = "marks")]
+#[must_use]
+pub fn counts() -> Vec<u64> {
+    COUNTS.with(|counts| counts.iter().map(Cell::get).collect())
+}

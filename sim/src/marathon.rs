@@ -1,0 +1,117 @@
+//! The few things that take many messages: identifiers that come round while one is still in use, and
+//! more retained messages than one turn may give.
+//!
+//! Nothing goes wrong here: the way is long enough.
+
+use shards::codec::Connect;
+use shards::ids::{PacketId, QoS, Version};
+
+use crate::client::{Answers, Got, Message};
+use crate::drive::{Post, keeping};
+use crate::swarm::Options;
+use crate::world::World;
+
+/// More than a session is given in one turn.
+const RETAINED: usize = 1_200;
+/// More than there are identifiers.
+const MESSAGES: usize = 66_000;
+/// Messages between two rests: fewer than any window or queue holds.
+const LAP: usize = 300;
+
+#[derive(Debug)]
+pub struct Marathon {
+    pub world: World,
+}
+
+impl Marathon {
+    #[must_use]
+    pub fn with(options: &Options) -> Self {
+        Self { world: World::drawn(options) }
+    }
+
+    /// Plays to the end.
+    pub fn run(&mut self) {
+        self.retain_many();
+        self.acknowledge_ahead();
+        self.go_round();
+        self.world.end();
+    }
+
+    /// Every retained message comes once, whatever the number of turns.
+    fn retain_many(&mut self) {
+        let publisher = self.world.connect("r0", Version::V5);
+        for at in 0..RETAINED {
+            let topic = format!("r/{at}");
+            self.world.say(publisher, &Post::retained(&topic, "x", QoS::AtMostOnce));
+        }
+        self.world.settle();
+        let subscriber = self.world.connect("r1", Version::V5);
+        self.world.subscribe(subscriber, "r/#", QoS::AtMostOnce);
+        let mut topics: Vec<_> =
+            self.world.take_messages(subscriber).into_iter().map(|got| got.topic).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        assert_eq!(topics.len(), RETAINED);
+        self.world.disconnect(publisher);
+        self.world.disconnect(subscriber);
+    }
+
+    /// A client that acknowledges what is still to be repeated to it does not get it again.
+    fn acknowledge_ahead(&mut self) {
+        let publisher = self.world.connect("p0", Version::V5);
+        let connect = keeping(Version::V5, "p1", 100);
+        let (subscriber, _) = self.world.connect_with(&connect);
+        self.world.subscribe(subscriber, "p", QoS::AtLeastOnce);
+        self.world.answer(subscriber, Answers::None);
+        for payload in ["1", "2", "3"] {
+            self.world.publish(publisher, "p", payload, QoS::AtLeastOnce);
+        }
+        let ids: Vec<_> =
+            self.world.take_messages(subscriber).iter().map(|got| got.packet_id).collect();
+        let narrow = Connect { receive_maximum: Some(1), ..connect };
+        self.world.reconnect(subscriber, &narrow);
+        for (at, left) in [(1, &["1"][..]), (0, &["3"][..]), (2, &[][..])] {
+            let id = ids[at].and_then(PacketId::new).expect("QoS 1 has an identifier");
+            let mut reply = Vec::new();
+            self.world.clients[subscriber].acknowledge(id, &mut reply);
+            self.world.write(subscriber, |out| out.extend_from_slice(&reply));
+            self.world.settle();
+            let got = self.world.take_messages(subscriber);
+            assert_eq!(got.iter().map(Message::text).collect::<Vec<_>>(), left);
+        }
+        self.world.disconnect(publisher);
+        self.world.disconnect(subscriber);
+    }
+
+    /// One message stays unacknowledged while the identifiers of all others come round. The model
+    /// client sees to it that none is used twice.
+    fn go_round(&mut self) {
+        let publisher = self.world.connect("m0", Version::V311);
+        let connect = keeping(Version::V311, "m1", 0);
+        let (subscriber, _) = self.world.connect_with(&connect);
+        self.world.subscribe(subscriber, "m", QoS::AtLeastOnce);
+        self.world.answer(subscriber, Answers::None);
+        self.world.publish(publisher, "m", "first", QoS::AtLeastOnce);
+        let first = self.world.expect_publish(subscriber, "m", "first").packet_id;
+        self.world.answer(subscriber, Answers::All);
+        for _ in 0..MESSAGES / LAP {
+            for _ in 0..LAP {
+                self.world.say(publisher, &Post::new("m", "x", QoS::AtLeastOnce));
+            }
+            self.world.settle();
+            assert_eq!(self.world.take_messages(subscriber).len(), LAP);
+            self.world.clients[publisher].got.clear();
+        }
+        // It is repeated on the next connection and acknowledged there, twice.
+        self.world.reconnect(subscriber, &connect);
+        let again: Vec<_> = self.world.take_messages(subscriber);
+        assert!(again.iter().all(|message| message.packet_id == first && message.dup));
+        let id = first.and_then(PacketId::new).expect("QoS 1 has an identifier");
+        let mut reply = Vec::new();
+        self.world.clients[subscriber].acknowledge(id, &mut reply);
+        self.world.write(subscriber, |out| out.extend_from_slice(&reply));
+        self.world.settle();
+        let got = &self.world.clients[subscriber].got;
+        assert!(!got.iter().any(|got| matches!(got, Got::Disconnect(_))), "{got:?}");
+    }
+}
