@@ -284,6 +284,11 @@ impl Client {
         }
     }
 
+    /// Identifiers of the broker's exchanges that are open.
+    pub fn open_ids(&self) -> impl Iterator<Item = u16> {
+        self.open.iter().copied()
+    }
+
     /// PUBACK.
     pub fn acknowledge(&mut self, id: PacketId, reply: &mut Vec<u8>) {
         self.close_exchange(id);

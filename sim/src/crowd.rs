@@ -123,13 +123,13 @@ impl Crowd {
             7 => self.world.clients[client].answers = Answers::None,
             8..=13 => self.subscribe(client),
             14 | 15 => self.unsubscribe(client),
-            16 | 17 => self.acknowledge_anything(client),
-            18 => self.repeat_one(client),
-            19 => {
+            16..=18 => self.acknowledge_anything(client),
+            19 => self.repeat_one(client),
+            20 | 21 => {
                 let millis = self.pick(&[10, 1000, 3000]);
                 self.world.pass(std::time::Duration::from_millis(millis));
             }
-            20 if self.one_in(4) => self.break_rules(client),
+            22 if self.one_in(4) => self.break_rules(client),
             _ => self.publish(client),
         }
     }
@@ -186,7 +186,7 @@ impl Crowd {
         let mut topic = topic;
         if version.is_v5() {
             if self.one_in(3) {
-                properties.push(Property::MessageExpiry(self.pick(&[1, 2, 60])));
+                properties.push(Property::MessageExpiry(self.pick(&[1, 1, 2, 60])));
             }
             if self.one_in(3) {
                 let alias = 1 + self.below(2);
@@ -260,7 +260,9 @@ impl Crowd {
     fn acknowledge_anything(&mut self, client: usize) {
         let kinds = [AckKind::Puback, AckKind::Pubrec, AckKind::Pubrel, AckKind::Pubcomp];
         let kind = self.pick(&kinds);
-        let id = u16::try_from(1 + self.below(6)).ok().and_then(PacketId::new).expect("not 0");
+        let mut ids: Vec<u16> = self.world.clients[client].open_ids().take(9).collect();
+        ids.push(1);
+        let id = PacketId::new(self.pick(&ids)).expect("not 0");
         let is_v5 = self.world.clients[client].version.is_v5();
         let reason = if is_v5 && kind == AckKind::Pubrec && self.one_in(2) {
             ReasonCode::QuotaExceeded
