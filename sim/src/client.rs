@@ -284,9 +284,9 @@ impl Client {
         }
     }
 
-    /// Identifiers of the broker's exchanges that are open.
-    pub fn open_ids(&self) -> impl Iterator<Item = u16> {
-        self.open.iter().copied()
+    /// Identifiers of the broker's exchanges whose PUBLISH has come on this connection.
+    pub fn window_ids(&self) -> impl Iterator<Item = u16> {
+        self.window.iter().copied()
     }
 
     /// PUBACK.
