@@ -9,7 +9,7 @@ use shards::codec::{
     self, AckKind, Connect, Disconnect, MessageProperties, Property, Publish, RetainHandling,
     SubscribeOptions, Unsubscribe, Will,
 };
-use shards::ids::{PacketId, Version};
+use shards::ids::{PacketId, QoS, Version};
 use shards::reject::ReasonCode;
 use shards::rng::Rng;
 
@@ -181,10 +181,21 @@ impl Crowd {
 
     fn publish(&mut self, client: usize) {
         let version = self.world.clients[client].version;
-        let (topic, qos, retain) = (self.pick(&TOPICS), self.pick(&QOS), self.one_in(3));
+        let settings = &self.world.settings;
+        // Mostly within what CONNACK gave: who breaks the rules is gone.
+        let (aliases_max, qos_max, may_retain, bytes_max) =
+            if self.rng.next_u64().is_multiple_of(30) {
+                (2, QoS::ExactlyOnce, true, u32::MAX)
+            } else {
+                let aliases_max = settings.topic_alias_max.min(2);
+                let bytes_max = settings.packet_bytes_max;
+                (aliases_max, settings.maximum_qos, settings.retain_available, bytes_max)
+            };
+        let (topic, qos) = (self.pick(&TOPICS), self.pick(&QOS).min(qos_max));
+        let retain = may_retain && self.one_in(3);
         let payload = match self.below(24) {
             0 => "",
-            1 => &self.large,
+            1 if self.large.len() < bytes_max as usize => &self.large,
             2..=8 => "x",
             _ => SMALL,
         }
@@ -195,10 +206,11 @@ impl Crowd {
             if self.one_in(3) {
                 properties.push(Property::MessageExpiry(self.pick(&[1, 1, 2, 60])));
             }
-            if self.one_in(3) {
-                let alias = 1 + self.below(2);
+            if aliases_max > 0 && self.one_in(3) {
+                let alias = 1 + self.below(usize::from(aliases_max));
                 properties.push(Property::TopicAlias(u16::try_from(alias).expect("small")));
-                if self.one_in(3) {
+                // It may not have been given a topic yet.
+                if self.one_in(6) {
                     topic = "";
                 }
             }
