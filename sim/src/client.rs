@@ -341,6 +341,11 @@ impl Client {
         }
     }
 
+    /// Identifiers of the broker's exchanges whose PUBLISH has come on this connection.
+    pub fn window_ids(&self) -> impl Iterator<Item = u16> {
+        self.window.iter().copied()
+    }
+
     /// PUBACK.
     pub fn acknowledge(&mut self, id: PacketId, reply: &mut Vec<u8>) {
         self.close_exchange(id);

@@ -9,7 +9,7 @@ use shards::codec::{
     self, AckKind, Connect, Disconnect, MessageProperties, Property, Publish, RetainHandling,
     SubscribeOptions, Unsubscribe, Will,
 };
-use shards::ids::{PacketId, Version};
+use shards::ids::{PacketId, QoS, Version};
 use shards::reject::ReasonCode;
 use shards::rng::Rng;
 
@@ -23,6 +23,9 @@ const TOPICS: [&str; 6] = ["a", "a/b", "b", "s/1", "s/2", "forbidden/x"];
 const FILTERS: [&str; 9] =
     ["#", "a/#", "+/b", "a", "b", "$share/g/#", "$share/g/s/+", "$share/h/s/1", "forbidden/#"];
 const SMALL: &str = "0123456789 a payload of some bytes, enough to be more than one chunk";
+
+/// An identifier that no broker comes to in a short time.
+const NEVER_USED: u16 = 60_000;
 
 /// Steps in which a crowd comes to rest: large payloads go through byte by byte.
 const REST_STEPS_MAX: u64 = 2_000_000;
@@ -111,30 +114,32 @@ impl Crowd {
     fn act(&mut self) {
         let client = self.below(self.world.clients.len());
         if !self.is_there(client) {
-            return self.connect(client);
+            let answers =
+                self.pick(&[Answers::All, Answers::All, Answers::ToPubrec, Answers::None]);
+            return self.connect(client, answers);
         }
         match self.below(40) {
-            0 => self.connect(client),
+            0 => self.connect(client, Answers::All),
             1 => self.go(client),
             2 => self.leave(client),
             3 => self.world.stall(client),
             4 | 5 => self.world.clients[client].answers = Answers::All,
             6 => self.world.clients[client].answers = Answers::ToPubrec,
-            7 => self.world.clients[client].answers = Answers::None,
+            7 | 23 => self.world.clients[client].answers = Answers::None,
             8..=13 => self.subscribe(client),
             14 | 15 => self.unsubscribe(client),
-            16 | 17 => self.acknowledge_anything(client),
-            18 => self.repeat_one(client),
-            19 => {
+            16..=18 | 24 => self.acknowledge_anything(client),
+            19 => self.repeat_one(client),
+            20 | 21 => {
                 let millis = self.pick(&[10, 1000, 3000]);
                 self.world.pass(std::time::Duration::from_millis(millis));
             }
-            20 if self.one_in(4) => self.break_rules(client),
+            22 if self.one_in(4) => self.break_rules(client),
             _ => self.publish(client),
         }
     }
 
-    fn connect(&mut self, client: usize) {
+    fn connect(&mut self, client: usize, answers: Answers) {
         let version = self.world.clients[client].version;
         let is_v5 = version.is_v5();
         let mut raw = Vec::new();
@@ -159,13 +164,15 @@ impl Crowd {
             will,
             ..Connect::new(version, NAMES[client])
         };
-        if !std::mem::replace(&mut self.is_answered[client], false) {
-            // Its session may have ended and begun anew without the client's knowledge.
+        // Its session may have ended and begun anew without the client's knowledge; and what is larger
+        // than it takes counts as delivered, which it cannot know either.
+        let was_answered = std::mem::replace(&mut self.is_answered[client], false);
+        if !was_answered || connect.packet_bytes_max.is_some() {
             self.world.clients[client].forget();
         }
         let wire = self.world.dial(client);
         self.world.clients[client].renew(wire);
-        self.world.clients[client].answers = Answers::All;
+        self.world.clients[client].answers = answers;
         self.world.say_connect(client, &connect);
         // A client need not wait for CONNACK [MQTT-3.1.4-6].
         let ahead = if self.one_in(20) { 2200 } else { self.pick(&[0, 0, 1, 5]) };
@@ -174,10 +181,21 @@ impl Crowd {
 
     fn publish(&mut self, client: usize) {
         let version = self.world.clients[client].version;
-        let (topic, qos, retain) = (self.pick(&TOPICS), self.pick(&QOS), self.one_in(3));
+        let settings = &self.world.settings;
+        // Mostly within what CONNACK gave: who breaks the rules is gone.
+        let (aliases_max, qos_max, may_retain, bytes_max) =
+            if self.rng.next_u64().is_multiple_of(30) {
+                (2, QoS::ExactlyOnce, true, u32::MAX)
+            } else {
+                let aliases_max = settings.topic_alias_max.min(2);
+                let bytes_max = settings.packet_bytes_max;
+                (aliases_max, settings.maximum_qos, settings.retain_available, bytes_max)
+            };
+        let (topic, qos) = (self.pick(&TOPICS), self.pick(&QOS).min(qos_max));
+        let retain = may_retain && self.one_in(3);
         let payload = match self.below(24) {
             0 => "",
-            1 => &self.large,
+            1 if self.large.len() < bytes_max as usize => &self.large,
             2..=8 => "x",
             _ => SMALL,
         }
@@ -186,12 +204,13 @@ impl Crowd {
         let mut topic = topic;
         if version.is_v5() {
             if self.one_in(3) {
-                properties.push(Property::MessageExpiry(self.pick(&[1, 2, 60])));
+                properties.push(Property::MessageExpiry(self.pick(&[1, 1, 2, 60])));
             }
-            if self.one_in(3) {
-                let alias = 1 + self.below(2);
+            if aliases_max > 0 && self.one_in(3) {
+                let alias = 1 + self.below(usize::from(aliases_max));
                 properties.push(Property::TopicAlias(u16::try_from(alias).expect("small")));
-                if self.one_in(3) {
+                // It may not have been given a topic yet.
+                if self.one_in(6) {
                     topic = "";
                 }
             }
@@ -256,11 +275,15 @@ impl Crowd {
         self.world.clients[client].is_ended = true;
     }
 
-    /// An acknowledgement of something that may be under way, or not.
+    /// An acknowledgement of what has come, fitting or not, or of nothing. What is still to come is
+    /// left alone: a client that acknowledges it could not tell its identifier's next use.
     fn acknowledge_anything(&mut self, client: usize) {
         let kinds = [AckKind::Puback, AckKind::Pubrec, AckKind::Pubrel, AckKind::Pubcomp];
-        let kind = self.pick(&kinds);
-        let id = u16::try_from(1 + self.below(6)).ok().and_then(PacketId::new).expect("not 0");
+        let has_held = self.world.clients[client].answers == Answers::None;
+        let kind = if has_held && self.one_in(2) { AckKind::Pubrec } else { self.pick(&kinds) };
+        let mut ids: Vec<u16> = self.world.clients[client].window_ids().take(9).collect();
+        ids.push(NEVER_USED);
+        let id = PacketId::new(self.pick(&ids)).expect("not 0");
         let is_v5 = self.world.clients[client].version.is_v5();
         let reason = if is_v5 && kind == AckKind::Pubrec && self.one_in(2) {
             ReasonCode::QuotaExceeded
@@ -343,7 +366,7 @@ impl Crowd {
         self.settle();
         for client in 0..self.world.clients.len() {
             if !self.is_there(client) {
-                self.connect(client);
+                self.connect(client, Answers::All);
             }
         }
         self.settle();

@@ -49,6 +49,10 @@ struct Cli {
     #[arg(long, requires = "seed")]
     trace: bool,
 
+    /// Says how often each rare branch of the core was taken, the rarest first
+    #[arg(long, conflicts_with = "seed")]
+    marks: bool,
+
     /// Plays every seed twice; both runs must take the same course
     #[arg(long)]
     twice: bool,
@@ -60,7 +64,8 @@ const MARKED_SEEDS_MIN: u64 = 1000;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let Some(seed) = cli.seed else {
-        return many(&Plan { start: cli.start, count: cli.seeds, is_twice: cli.twice });
+        let plan = Plan { start: cli.start, count: cli.seeds, is_twice: cli.twice };
+        return many(&plan, cli.marks);
     };
     match skips(&cli) {
         Ok(skips) => one(&Options::draw(seed).without(&skips), &cli),
@@ -106,10 +111,13 @@ fn one(options: &Options, cli: &Cli) -> ExitCode {
     }
 }
 
-fn many(plan: &Plan) -> ExitCode {
+fn many(plan: &Plan, wants_marks: bool) -> ExitCode {
     let begin = Instant::now();
     let total = batch::run(*plan);
     report(&total, begin.elapsed());
+    if wants_marks {
+        print_marks(&total);
+    }
     if let Some((seed, step, message)) = &total.failure {
         println!("\nseed {seed} failed at step {step}: {message}");
         println!("to see it again: cargo sim --seed {seed} --trace");
@@ -146,6 +154,14 @@ fn report(total: &Total, elapsed: Duration) {
     println!("elapsed     {:.1} s", elapsed.as_secs_f64());
     println!("cpu         {:.1} s", cpu_s());
     println!("hash        {:016x}", total.hash);
+}
+
+fn print_marks(total: &Total) {
+    let mut marks: Vec<_> = total.marks.iter().zip(Mark::ALL).collect();
+    marks.sort_unstable();
+    for (count, mark) in marks {
+        println!("mark        {mark:<22?} {count}");
+    }
 }
 
 /// What this process has used of all cores so far.

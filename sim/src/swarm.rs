@@ -213,7 +213,9 @@ impl Options {
             receive_maximum: dice.pick(&[1, 2, 3, 10]),
             chunk_bytes_max: match scene {
                 Scene::Marathon => 1 << 16,
-                Scene::Play | Scene::Stop | Scene::Crowd => dice.pick(&[1, 3, 16, 64, 4096, 4096]),
+                Scene::Play | Scene::Stop | Scene::Crowd => {
+                    dice.pick(&[1, 3, 16, 64, 4096, 1 << 16])
+                }
             },
             rates,
             skips: Skips::default(),

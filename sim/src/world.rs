@@ -593,7 +593,7 @@ impl World {
         let (at, conn) = self.wires[wire].place.expect("a send has a connection");
         let length = self.wires[wire].sending.as_ref().map_or(0, Output::len);
         let rest = length - self.wires[wire].taken_bytes;
-        if self.wires[wire].is_slow && !self.wires[wire].is_client_gone {
+        if self.wires[wire].is_slow && self.is_read(wire) {
             let count = 1 + self.wire_below(rest.min(40));
             self.deliver(wire, count);
             if count < rest {
@@ -609,11 +609,16 @@ impl World {
         self.give(at, Input::Drained { conn });
     }
 
+    /// True if what arrives on the wire is looked at: it is its client's current one.
+    fn is_read(&self, wire: usize) -> bool {
+        self.clients[self.wires[wire].client].wire == wire && !self.wires[wire].is_client_gone
+    }
+
     /// The client takes the next `count` bytes of what is being sent.
     pub(crate) fn deliver(&mut self, wire: usize, count: usize) {
         let Some(output) = &self.wires[wire].sending else { return };
         let client = self.wires[wire].client;
-        if self.clients[client].wire != wire || self.wires[wire].is_client_gone {
+        if !self.is_read(wire) {
             return;
         }
         let from = self.wires[wire].taken_bytes;
@@ -639,9 +644,10 @@ impl World {
         let readers = &mut self.wires[wire].readers;
         let (reader, arrow) =
             if is_upward { (&mut readers.0, "->") } else { (&mut readers.1, "<-") };
-        println!("       wire {wire} {name} {arrow} {} bytes", bytes.len());
-        for packet in reader.read(version, bytes) {
-            println!("       wire {wire} {name} {arrow} {packet}");
+        let packets = reader.read(version, bytes);
+        self.trace.line(|| format!("       wire {wire} {name} {arrow} {} bytes", bytes.len()));
+        for packet in packets {
+            self.trace.line(|| format!("       wire {wire} {name} {arrow} {packet}"));
         }
     }
 
