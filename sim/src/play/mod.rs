@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use shards::codec::{Connect, Will};
 use shards::counters::Snapshot;
 use shards::ids::{QoS, Version};
+use shards::limits::OverflowPolicy;
 use shards::rng::Rng;
 use shards::time::Time;
 
@@ -123,7 +124,7 @@ impl Play {
         world.clients.push(Client::new("probe", Version::V5, usize::MAX));
         let now = world.now.time;
         Self {
-            oracle: Oracle::new(roles.len(), now),
+            oracle: Oracle::new(roles.len(), now, may_refuse(&options.settings)),
             world,
             rng,
             roles,
@@ -339,4 +340,11 @@ impl Role {
             asked: BTreeMap::new(),
         }
     }
+}
+
+/// Whether these limits are reached by what is played.
+fn may_refuse(settings: &shards::limits::Settings) -> bool {
+    settings.overflow == OverflowPolicy::Refuse
+        || settings.retained_messages_max < 1000
+        || settings.retained_bytes_max < 1000
 }
