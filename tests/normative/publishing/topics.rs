@@ -91,6 +91,17 @@ fn dollar(version: u8) {
     assert_matches(&broker, version, "+/#", &["own/a"], &other);
     assert_matches(&broker, version, "$own/#", &other[..3], &["own/a"]);
     assert_matches(&broker, version, "$own/+", &["$own/a"], &["own/a"]);
+    // Nor among what is retained.
+    let mut publisher = Client::plain(&broker, version, "publisher");
+    for topic in ["$own/a", "own/a"] {
+        publisher.publish_as(Publish::new(topic, "kept", 1).retained());
+    }
+    for (filter, want) in [("#", "own/a"), ("+/a", "own/a"), ("$own/#", "$own/a")] {
+        let mut late = Client::plain(&broker, version, "late");
+        late.subscribe_with(&[(filter, 0), ("fence", 0)], &[]);
+        publisher.publish("fence", "fence", 1);
+        assert_eq!([late.message().topic, late.message().topic], [want, "fence"], "for {filter}");
+    }
 }
 
 fn at_least_one_character(version: u8) {
