@@ -68,6 +68,8 @@ pub enum ShareStrategy {
 pub struct Settings {
     /// Largest control packet accepted, in bytes, its fixed header included (CONNACK: Maximum Packet Size).
     pub packet_bytes_max: u32,
+    /// Largest first packet, if that is less: nobody has said yet who asks for the memory.
+    pub connect_packet_bytes_max: u32,
     /// A connection that has not sent its whole CONNECT after this time is closed. Milliseconds.
     pub connect_timeout_ms: u32,
     /// How long a connection that the broker has finished may take to close its side. Milliseconds.
@@ -132,6 +134,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             packet_bytes_max: 1024 * 1024,
+            connect_packet_bytes_max: 64 * 1024,
             connect_timeout_ms: 10_000,
             linger_ms: 2_000,
             keep_alive_max_s: 0,

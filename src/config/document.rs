@@ -62,6 +62,7 @@ pub enum LogLevel {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Limits {
     pub(super) packet_bytes_max: i64,
+    pub(super) connect_packet_bytes_max: i64,
     pub(super) connect_timeout_ms: i64,
     pub(super) linger_ms: i64,
     pub(super) out_bytes_max: i64,
@@ -174,6 +175,7 @@ impl Default for Limits {
         let from = Settings::default();
         Self {
             packet_bytes_max: from.packet_bytes_max.into(),
+            connect_packet_bytes_max: from.connect_packet_bytes_max.into(),
             connect_timeout_ms: from.connect_timeout_ms.into(),
             linger_ms: from.linger_ms.into(),
             out_bytes_max: from.out_bytes_max.into(),

@@ -196,6 +196,9 @@ fn apply_limits(
     let number = |name: &str, value, range| check.number(&format!("limits.{name}"), value, range);
     to.packet_bytes_max =
         number("packet_bytes_max", from.packet_bytes_max, 256..=PACKET_BYTES_MAX)?;
+    let range = 256..=PACKET_BYTES_MAX;
+    to.connect_packet_bytes_max =
+        number("connect_packet_bytes_max", from.connect_packet_bytes_max, range)?;
     to.connect_timeout_ms = number("connect_timeout_ms", from.connect_timeout_ms, 100..=DAY_MS)?;
     to.linger_ms = number("linger_ms", from.linger_ms, 0..=DAY_MS)?;
     to.out_bytes_max = number("out_bytes_max", from.out_bytes_max, 1024..=OUT_BYTES_MAX)?;

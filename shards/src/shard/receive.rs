@@ -7,7 +7,7 @@ use crate::conn::Conn;
 use crate::conn::State;
 use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, SessionId};
-use crate::limits::SPLICE_BYTES_MIN;
+use crate::limits::{SPLICE_BYTES_MIN, Settings};
 use crate::origin::Origin;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::Session;
@@ -112,7 +112,7 @@ impl Shard {
                 return used;
             }
             let rest = &bytes[used..];
-            match codec::frame(rest, self.local.settings.packet_bytes_max) {
+            match codec::frame(rest, packet_bytes_max(conn.state, &self.local.settings)) {
                 Ok(Framed::Whole(frame)) => {
                     let len = frame.len;
                     if conn.state == State::AwaitConnect {
@@ -155,8 +155,8 @@ impl Shard {
         mut bytes: &'a [u8],
         out: &mut Outbox,
     ) -> Option<&'a [u8]> {
-        let packet_bytes_max = self.local.settings.packet_bytes_max;
         let conn = self.local.conns.get_mut(id)?;
+        let packet_bytes_max = packet_bytes_max(conn.state, &self.local.settings);
         if conn.backlog.start > 0 {
             conn.backlog.bytes.drain(..conn.backlog.start);
             conn.backlog.start = 0;
@@ -327,5 +327,15 @@ impl Shard {
         if waits {
             self.pump(now, session, out);
         }
+    }
+}
+
+/// Before CONNECT has come whole nobody has shown a right to much memory.
+fn packet_bytes_max(state: State, settings: &Settings) -> u32 {
+    match state {
+        State::AwaitConnect | State::Authenticating => {
+            settings.connect_packet_bytes_max.min(settings.packet_bytes_max)
+        }
+        State::Connected(_) | State::Closing => settings.packet_bytes_max,
     }
 }

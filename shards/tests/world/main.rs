@@ -1,6 +1,7 @@
 //! Whole shards against model clients: any number of shards on one thread, in virtual time, with
 //! steps in turn or drawn from a seed.
 
+mod abuse;
 mod client;
 mod delivery;
 mod drive;
