@@ -88,7 +88,8 @@ pub struct Settings {
     pub topic_alias_out_max: u16,
     /// Messages queued for one session beyond those in flight.
     pub queue_messages_max: u32,
-    /// Bytes of the messages queued for one session.
+    /// Bytes of the messages kept for one session, queued or in flight: a client that takes messages
+    /// and never acknowledges them holds no more. One message always fits.
     pub queue_bytes_max: u64,
     pub overflow: OverflowPolicy,
     /// Bytes waiting for one connection's socket; QoS 0 messages beyond it are dropped, others wait

@@ -67,6 +67,8 @@ struct Inflight {
     id: PacketId,
     /// `None`: the message is acknowledged (`Released`), or the whole exchange has ended.
     delivery: Option<Delivery>,
+    /// What the delivery's message counts for.
+    bytes: u32,
     stage: Option<Stage>,
     /// Its PUBLISH is still to be repeated on this connection.
     is_unsent: bool,
@@ -80,6 +82,8 @@ pub struct Outgoing {
     inflight: VecDeque<Inflight>,
     /// Exchanges still open; the rest of `inflight` are places of ended ones behind an open one.
     open: usize,
+    /// Bytes of the messages in flight that are unacknowledged: they are kept for repetition.
+    inflight_bytes: usize,
     last_id: Option<PacketId>,
     /// An identifier had to be skipped because it was still in use: order and identifiers no longer
     /// agree, so acknowledgements are searched one by one until the window is empty.
@@ -115,9 +119,16 @@ impl Outgoing {
         self.queue.len()
     }
 
+    /// Bytes of all messages that are kept for this session, in flight or queued.
     #[must_use]
-    pub fn queue_bytes(&self) -> usize {
-        self.queue_bytes
+    pub fn held_bytes(&self) -> usize {
+        self.inflight_bytes + self.queue_bytes
+    }
+
+    /// True if one more message of `bytes` may be in flight. One always may.
+    #[must_use]
+    pub fn has_room_inflight(&self, bytes: usize, bytes_max: u64) -> bool {
+        self.inflight_bytes == 0 || (self.inflight_bytes + bytes) as u64 <= bytes_max
     }
 
     #[must_use]
@@ -137,19 +148,23 @@ impl Outgoing {
         self.queued_qos0 > 0
     }
 
-    /// Opens an exchange (QoS 1 or 2) and gives it an identifier that is not in use.
-    /// Gives the delivery back if all 65,535 are.
+    /// Opens an exchange (QoS 1 or 2) for a message of `bytes` and gives it an identifier that is not
+    /// in use. Gives the delivery back if all 65,535 are.
     ///
     /// # Errors
     /// The delivery, when no identifier is free.
-    pub fn begin(&mut self, delivery: Delivery) -> Result<PacketId, Delivery> {
+    pub fn begin(&mut self, delivery: Delivery, bytes: usize) -> Result<PacketId, Delivery> {
         debug_assert!(delivery.qos != QoS::AtMostOnce);
         let Some(id) = self.free_id() else { return Err(delivery) };
         self.last_id = Some(id);
         self.open += 1;
+        // No packet is that long.
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.inflight_bytes += bytes as usize;
         self.inflight.push_back(Inflight {
             id,
             delivery: Some(delivery),
+            bytes,
             stage: Some(Stage::Published),
             is_unsent: false,
             release: 0,
@@ -176,6 +191,9 @@ impl Outgoing {
         let entry = &mut self.inflight[at];
         entry.stage.take()?;
         let delivery = entry.delivery.take();
+        if delivery.is_some() {
+            self.inflight_bytes -= entry.bytes as usize;
+        }
         assert!(self.open > 0, "an open exchange is counted");
         self.open -= 1;
         self.unsent -= usize::from(std::mem::take(&mut entry.is_unsent));
@@ -194,7 +212,9 @@ impl Outgoing {
         }
         entry.stage = Some(Stage::Released);
         self.unsent -= usize::from(std::mem::take(&mut entry.is_unsent));
-        entry.delivery.take()
+        let delivery = entry.delivery.take()?;
+        self.inflight_bytes -= entry.bytes as usize;
+        Some(delivery)
     }
 
     /// A new connection: every unacknowledged PUBLISH is to be repeated, as the window allows. Answers
@@ -281,6 +301,7 @@ impl Outgoing {
     /// The flag says whether a delivery had begun.
     pub fn take_all(&mut self) -> impl Iterator<Item = (Delivery, bool)> {
         self.open = 0;
+        self.inflight_bytes = 0;
         self.unsent = 0;
         self.queue_bytes = 0;
         self.queued_qos0 = 0;
@@ -372,7 +393,7 @@ mod tests {
             let random = (state >> 33) as usize;
             if live.len() < 20 && random.is_multiple_of(2) || live.is_empty() {
                 let delivery = message(&mut messages, QoS::AtLeastOnce);
-                let id = outgoing.begin(delivery).expect("few are in flight");
+                let id = outgoing.begin(delivery, 2).expect("few are in flight");
                 assert!(!live.contains(&id), "{id:?} is in flight");
                 live.push(id);
             } else {
@@ -386,6 +407,7 @@ mod tests {
                 messages.release(delivery.message);
             }
             assert_eq!(outgoing.inflight_count(), live.len());
+            assert_eq!(outgoing.held_bytes(), 2 * live.len());
         }
         assert!(outgoing.resume().is_empty());
         let order: Vec<_> = std::iter::from_fn(|| outgoing.next_resend(u16::MAX)).collect();
@@ -402,10 +424,10 @@ mod tests {
         let mut outgoing = Outgoing::default();
         for _ in 0..65_535 {
             let delivery = message(&mut messages, QoS::ExactlyOnce);
-            outgoing.begin(delivery).expect("there are 65,535");
+            outgoing.begin(delivery, 2).expect("there are 65,535");
         }
         let delivery = message(&mut messages, QoS::ExactlyOnce);
-        let refused = outgoing.begin(delivery).expect_err("none is free");
+        let refused = outgoing.begin(delivery, 2).expect_err("none is free");
         messages.release(refused.message);
         for value in (1..=65_535u16).rev() {
             let id = PacketId::new(value).expect("not 0");
@@ -415,6 +437,7 @@ mod tests {
             assert_eq!(outgoing.stage(id), None);
         }
         assert!(outgoing.is_empty());
+        assert_eq!(outgoing.held_bytes(), 0);
         assert_eq!(messages.count(), 0);
     }
 
@@ -423,7 +446,7 @@ mod tests {
         let mut messages = Messages::default();
         let mut outgoing = Outgoing::default();
         let ids: Vec<_> = (0..4)
-            .map(|_| outgoing.begin(message(&mut messages, QoS::ExactlyOnce)).expect("free"))
+            .map(|_| outgoing.begin(message(&mut messages, QoS::ExactlyOnce), 2).expect("free"))
             .collect();
         assert!(outgoing.resume().is_empty());
         assert_eq!(outgoing.next_resend(1), Some(ids[0]));
@@ -457,7 +480,7 @@ mod tests {
         let ids: Vec<_> = (0..4)
             .map(|_| {
                 let delivery = message(&mut messages, QoS::ExactlyOnce);
-                outgoing.begin(delivery).expect("free")
+                outgoing.begin(delivery, 2).expect("free")
             })
             .collect();
         for at in [2, 0, 3] {
@@ -478,7 +501,7 @@ mod tests {
         let mut outgoing = Outgoing::default();
         assert!(outgoing.end(PacketId::MIN).is_none());
         let delivery = message(&mut messages, QoS::AtLeastOnce);
-        let id = outgoing.begin(delivery).expect("free");
+        let id = outgoing.begin(delivery, 2).expect("free");
         assert!(outgoing.end(id.next()).is_none());
         assert_eq!(outgoing.inflight_count(), 1);
         assert!(outgoing.end(id).map(|d| messages.release(d.message)).is_some());

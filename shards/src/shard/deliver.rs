@@ -77,13 +77,18 @@ impl Local {
         } else {
             let window = usize::from(conn.window);
             let outgoing = session.outgoing_mut();
-            if !has_room || outgoing.waits() || outgoing.inflight_count() >= window {
+            let bytes = fan.message.bytes();
+            if !has_room
+                || outgoing.waits()
+                || outgoing.inflight_count() >= window
+                || !outgoing.has_room_inflight(bytes, self.settings.queue_bytes_max)
+            {
                 return self.enqueue(to, how, group, fan);
             }
             let message = fan.keep(&mut self.messages);
             let ids = Ids::new(how.ids);
             let delivery = Delivery { message, qos: how.qos, retain: how.retain, group, ids };
-            match outgoing.begin(delivery) {
+            match outgoing.begin(delivery, bytes) {
                 Ok(id) => Some(id),
                 Err(delivery) => {
                     outgoing.enqueue(delivery, &self.messages);
@@ -137,7 +142,7 @@ impl Local {
             (self.settings.queue_messages_max as usize, self.settings.queue_bytes_max);
         let is_over = |outgoing: &Outgoing| {
             outgoing.queue_count() >= messages_max
-                || outgoing.queue_count() > 0 && (outgoing.queue_bytes() + bytes) as u64 > bytes_max
+                || outgoing.held_bytes() > 0 && (outgoing.held_bytes() + bytes) as u64 > bytes_max
         };
         if is_over(outgoing) {
             let policy = match how.qos {
@@ -146,7 +151,9 @@ impl Local {
             };
             match policy {
                 OverflowPolicy::DropOldest => {
+                    // What is in flight makes no room: then nothing queued is given up in vain.
                     while is_over(outgoing)
+                        && outgoing.has_room_inflight(bytes, bytes_max)
                         && let Some(oldest) = outgoing.dequeue(&self.messages)
                     {
                         self.messages.release(oldest.message);
@@ -220,9 +227,14 @@ impl Local {
                 None => outgoing.front(),
             };
             let Some(next) = next else { return Pumped::Rests };
-            if next.qos != QoS::AtMostOnce && outgoing.inflight_count() >= usize::from(conn.window)
-            {
-                return Pumped::Rests;
+            if next.qos != QoS::AtMostOnce {
+                // Retained messages come on top of what is queued, so this may be what stops them.
+                let bytes = self.messages.view(&next.message).bytes();
+                if outgoing.inflight_count() >= usize::from(conn.window)
+                    || !outgoing.has_room_inflight(bytes, self.settings.queue_bytes_max)
+                {
+                    return Pumped::Rests;
+                }
             }
             let delivery = match session.stream.as_mut() {
                 Some(stream) => stream.slice.pop_front(),
@@ -241,6 +253,7 @@ impl Local {
         };
         let conn = session.conn.and_then(|index| self.conns.at_mut(index));
         let message = self.messages.view(&delivery.message);
+        let bytes = message.bytes();
         let Some(conn) = conn.filter(|_| !is_expired(now, &message)) else {
             self.counters.dropped_expired += 1;
             return self.messages.release(delivery.message);
@@ -258,7 +271,7 @@ impl Local {
         }
         // The identifier is known only once the exchange has begun, and then the delivery is inside it.
         let outgoing = session.outgoing.get_or_insert_default();
-        match outgoing.begin(delivery) {
+        match outgoing.begin(delivery, bytes) {
             Ok(id) => self.send_again(now, to, id, false, out),
             Err(delivery) => outgoing.enqueue(delivery, &self.messages),
         }

@@ -1,11 +1,12 @@
 //! Clients that take more than their share: each ends at a bound that has a name, and holds no more
 //! memory than it.
 
-use shards::codec::Connect;
-use shards::ids::{QoS, Version};
-use shards::limits::Settings;
+use shards::codec::{Connect, SubscribeOptions};
+use shards::ids::{PacketId, QoS, Version};
+use shards::limits::{OverflowPolicy, Settings};
 use shards::reject::ReasonCode;
 
+use crate::client::Answers;
 use crate::drive::{Post, VERSIONS, everywhere, plain};
 
 /// A CONNECT of exactly `bytes` bytes, by means of its password.
@@ -49,5 +50,71 @@ fn the_first_packet_has_a_bound_of_its_own() {
             assert!(world.clients[large].got.is_empty());
         }
         assert_eq!(world.snapshot().counters.rejected_packet_too_large, 3);
+    });
+}
+
+/// Forty bytes each, with their topic.
+fn numbered(n: u32) -> String {
+    format!("{n}{}", "x".repeat(38))
+}
+
+#[test]
+fn what_is_not_acknowledged_counts_against_the_bound_in_bytes() {
+    for overflow in [OverflowPolicy::DropNewest, OverflowPolicy::DropOldest, OverflowPolicy::Refuse]
+    {
+        let settings = Settings { queue_bytes_max: 100, overflow, ..plain() };
+        everywhere(&settings, |world| {
+            let publisher = world.connect("publisher", Version::V5);
+            for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+                let subscriber = world.connect("subscriber", Version::V5);
+                world.subscribe(subscriber, "a", qos);
+                world.answer(subscriber, Answers::None);
+                for n in 0..5 {
+                    let reason = world.post(publisher, &Post::new("a", &numbered(n), qos));
+                    let is_refused = n >= 2 && overflow == OverflowPolicy::Refuse;
+                    assert_eq!(reason == ReasonCode::QuotaExceeded, is_refused, "{n}: {reason:?}");
+                }
+                let gauges = world.snapshot().gauges;
+                assert_eq!((gauges.messages_kept, gauges.messages_kept_bytes), (2, 80));
+                // Small ones still find room behind those in flight.
+                world.publish(publisher, "a", "small", qos);
+                let messages = world.take_messages(subscriber);
+                let texts: Vec<_> = messages.iter().map(|message| message.text()).collect();
+                assert_eq!(texts, [&numbered(0), &numbered(1), "small"]);
+                world.disconnect(subscriber);
+            }
+            let counters = world.snapshot().counters;
+            let dropped = counters.dropped_queue_newest + counters.refused_queue_full;
+            assert_eq!((dropped, counters.dropped_queue_oldest), (6, 0));
+        });
+    }
+}
+
+#[test]
+fn retained_messages_wait_for_acknowledgements_at_the_bound_in_bytes() {
+    let settings = Settings { queue_bytes_max: 100, ..plain() };
+    everywhere(&settings, |world| {
+        let publisher = world.connect("publisher", Version::V5);
+        for n in 0..9 {
+            world.retain(publisher, &format!("r/{n}"), &numbered(n));
+        }
+        let subscriber = world.connect("subscriber", Version::V5);
+        world.answer(subscriber, Answers::None);
+        let options = SubscribeOptions::new(QoS::AtLeastOnce);
+        world.subscribe_with(subscriber, None, &[("r/+", options)]);
+        let first = world.take_messages(subscriber);
+        assert_eq!(first.len(), 2);
+        world.answer(subscriber, Answers::All);
+        for message in &first {
+            let id = message.packet_id.and_then(PacketId::new).expect("QoS 1");
+            let mut reply = Vec::new();
+            world.clients[subscriber].acknowledge(id, &mut reply);
+            world.write(subscriber, |out| out.extend(reply));
+        }
+        world.settle();
+        assert_eq!(world.take_messages(subscriber).len(), 7);
+        for n in 0..9 {
+            world.retain(publisher, &format!("r/{n}"), "");
+        }
     });
 }
