@@ -86,6 +86,9 @@ pub struct Settings {
     pub topic_alias_max: u16,
     /// Most topic aliases the broker uses towards one client.
     pub topic_alias_out_max: u16,
+    /// Bytes of the topics that aliases of one connection stand for, in each direction. A client that
+    /// needs more is disconnected with 0x97; the broker sends further topics without an alias.
+    pub topic_alias_bytes_max: u32,
     /// Messages queued for one session beyond those in flight.
     pub queue_messages_max: u32,
     /// Bytes of the messages kept for one session, queued or in flight: a client that takes messages
@@ -144,6 +147,7 @@ impl Default for Settings {
             inflight_max: 1024,
             topic_alias_max: 64,
             topic_alias_out_max: 16,
+            topic_alias_bytes_max: 128 * 1024,
             queue_messages_max: 10_000,
             queue_bytes_max: 16 * 1024 * 1024,
             overflow: OverflowPolicy::DropNewest,

@@ -82,6 +82,7 @@ pub(super) struct Session {
     pub(super) inflight_max: i64,
     pub(super) topic_alias_max: i64,
     pub(super) topic_alias_out_max: i64,
+    pub(super) topic_alias_bytes_max: i64,
     pub(super) queue_messages_max: i64,
     pub(super) queue_bytes_max: i64,
     #[serde(with = "OverflowValue")]
@@ -198,6 +199,7 @@ impl Default for Session {
             inflight_max: from.inflight_max.into(),
             topic_alias_max: from.topic_alias_max.into(),
             topic_alias_out_max: from.topic_alias_out_max.into(),
+            topic_alias_bytes_max: from.topic_alias_bytes_max.into(),
             queue_messages_max: from.queue_messages_max.into(),
             queue_bytes_max: i64::try_from(from.queue_bytes_max).unwrap_or(i64::MAX),
             overflow: from.overflow,

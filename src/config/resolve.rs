@@ -226,6 +226,10 @@ fn apply_session(
     to.inflight_max = number("inflight_max", from.inflight_max, 1..=U16_MAX)?;
     to.topic_alias_max = number("topic_alias_max", from.topic_alias_max, 0..=U16_MAX)?;
     to.topic_alias_out_max = number("topic_alias_out_max", from.topic_alias_out_max, 0..=U16_MAX)?;
+    // One alias can stand for the longest topic.
+    let range = U16_MAX..=U32_MAX;
+    to.topic_alias_bytes_max =
+        check.number("session.topic_alias_bytes_max", from.topic_alias_bytes_max, range)?;
     to.session_expiry_max_s =
         check.number("session.expiry_max_s", from.expiry_max_s, 0..=U32_MAX)?;
     to.queue_messages_max =

@@ -66,7 +66,10 @@ impl Shard {
         let Some(conn) = self.local.conns.get_mut(id) else { return Ok(()) };
         let aliases = &mut conn.extras_mut().aliases_in;
         if !publish.topic.is_empty() {
-            aliases.set(alias, publish.topic);
+            if !aliases.set(alias, publish.topic, self.local.settings.topic_alias_bytes_max) {
+                let why = "the topics of this connection's aliases are too long together";
+                return Err(Reject { reason: ReasonCode::QuotaExceeded, why });
+            }
             return self.accept(now, id, session, publish, publish.topic, whole, out);
         }
         let Some(topic) = aliases.topic(alias) else {

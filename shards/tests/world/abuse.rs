@@ -1,7 +1,7 @@
 //! Clients that take more than their share: each ends at a bound that has a name, and holds no more
 //! memory than it.
 
-use shards::codec::{Connect, SubscribeOptions};
+use shards::codec::{Connect, Property, SubscribeOptions};
 use shards::ids::{PacketId, QoS, Version};
 use shards::limits::{OverflowPolicy, Settings};
 use shards::reject::ReasonCode;
@@ -116,5 +116,39 @@ fn retained_messages_wait_for_acknowledgements_at_the_bound_in_bytes() {
         for n in 0..9 {
             world.retain(publisher, &format!("r/{n}"), "");
         }
+    });
+}
+
+#[test]
+fn aliases_are_bounded_by_the_bytes_of_their_topics() {
+    let settings = Settings { topic_alias_bytes_max: 20, topic_alias_out_max: 9, ..plain() };
+    everywhere(&settings, |world| {
+        let connect = Connect { topic_alias_max: 9, ..Connect::new(Version::V5, "subscriber") };
+        let (subscriber, _) = world.connect_with(&connect);
+        world.subscribe(subscriber, "#", QoS::AtLeastOnce);
+        let publisher = world.connect("publisher", Version::V5);
+        // The third topic is beyond the bound, until another alias has made room for it. Towards the
+        // subscriber an alias stays with its topic for good.
+        let eight = ["a-345678", "b-345678", "c-345678", "d-345678"];
+        for (alias, topic, want) in [
+            (1, eight[0], Some((1, true))),
+            (2, eight[1], Some((2, true))),
+            (2, eight[2], None),
+            (1, eight[3], None),
+            (1, eight[1], Some((2, false))),
+            (2, "e", Some((3, true))),
+            (3, eight[0], Some((1, false))),
+        ] {
+            let properties = &[Property::TopicAlias(alias)];
+            let post = Post { properties, ..Post::new(topic, "x", QoS::AtLeastOnce) };
+            assert_eq!(world.post(publisher, &post), ReasonCode::Success);
+            assert_eq!(world.expect_publish(subscriber, topic, "x").alias, want, "{topic}");
+        }
+        let properties = &[Property::TopicAlias(4)];
+        world.say(publisher, &Post { properties, ..Post::new("1234", "x", QoS::AtMostOnce) });
+        world.settle();
+        world.expect_end(publisher, ReasonCode::QuotaExceeded);
+        assert_eq!(world.snapshot().counters.rejected_quota, 1);
+        world.expect_nothing(subscriber);
     });
 }
