@@ -1,13 +1,13 @@
 //! Clients that take more than their share: each ends at a bound that has a name, and holds no more
 //! memory than it.
 
-use shards::codec::{Connect, Property, SubscribeOptions};
+use shards::codec::{Connect, Property, Publish, SubscribeOptions};
 use shards::ids::{PacketId, QoS, Version};
 use shards::limits::{OverflowPolicy, Settings};
 use shards::reject::ReasonCode;
 
 use crate::client::Answers;
-use crate::drive::{Post, VERSIONS, everywhere, plain};
+use crate::drive::{Post, VERSIONS, everywhere, plain, seconds};
 
 /// A CONNECT of exactly `bytes` bytes, by means of its password.
 fn connect_of(version: Version, bytes: usize) -> Vec<u8> {
@@ -150,5 +150,34 @@ fn aliases_are_bounded_by_the_bytes_of_their_topics() {
         world.expect_end(publisher, ReasonCode::QuotaExceeded);
         assert_eq!(world.snapshot().counters.rejected_quota, 1);
         world.expect_nothing(subscriber);
+    });
+}
+
+/// The keep alive asks for packets, not for bytes [MQTT-3.1.2-22].
+#[test]
+fn a_packet_that_comes_byte_by_byte_is_silence() {
+    everywhere(&plain(), |world| {
+        let mut packet = Vec::new();
+        let publish = Publish::new("a", &[b'x'; 8000]);
+        publish.encode(Version::V5, &mut packet);
+        for (pieces, is_heard) in [(1, false), (300, false), (1024, true), (2500, true)] {
+            let connect = Connect { keep_alive_s: 10, ..Connect::new(Version::V5, "client") };
+            let (client, _) = world.connect_with(&connect);
+            for piece in packet.chunks(pieces).take(3) {
+                world.write(client, |out| out.extend_from_slice(piece));
+                world.settle();
+                world.advance(seconds(7));
+            }
+            assert_eq!(world.clients[client].is_ended, !is_heard, "pieces of {pieces} bytes");
+            if is_heard {
+                world.write(client, |out| out.extend_from_slice(&packet[3 * pieces..]));
+                world.settle();
+                world.expect_alive(client);
+                world.disconnect(client);
+            } else {
+                world.expect_end(client, ReasonCode::KeepAliveTimeout);
+            }
+        }
+        assert_eq!(world.snapshot().counters.keep_alive_timeouts, 2);
     });
 }
