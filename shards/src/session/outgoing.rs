@@ -4,7 +4,7 @@
 //! entries in flight stand in the order of their first sending *and*, seen from the oldest, of their
 //! identifiers: an acknowledgement is found by binary search, retransmission is a walk from the front.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::inbound::Inbound;
 use super::messages::{MessageRef, Messages};
@@ -86,8 +86,10 @@ pub struct Outgoing {
     inflight_bytes: usize,
     last_id: Option<PacketId>,
     /// An identifier had to be skipped because it was still in use: order and identifiers no longer
-    /// agree, so acknowledgements are searched one by one until the window is empty.
-    skipped: bool,
+    /// agree, so acknowledgements are found by this until the window is empty.
+    skipped: Option<Box<Places>>,
+    /// Entries that have left `inflight` at the front, modulo 2^32: what the places are counted from.
+    gone: u32,
     /// Exchanges whose PUBLISH is to be repeated on this connection, when the window allows; some may
     /// have been acknowledged meanwhile.
     resend: VecDeque<PacketId>,
@@ -99,6 +101,27 @@ pub struct Outgoing {
     queue_bytes: usize,
     /// Queued deliveries of QoS 0.
     queued_qos0: usize,
+}
+
+/// Where the open exchanges stand, by identifier. A client that acknowledges all but one exchange makes
+/// identifiers pass that one again and again, so neither a search nor a new identifier may look at them all.
+#[derive(Debug, Default)]
+struct Places {
+    /// Counted from the first entry that ever was.
+    by_id: BTreeMap<PacketId, u32>,
+    used: Inbound,
+}
+
+impl Places {
+    fn insert(&mut self, id: PacketId, place: u32) {
+        self.by_id.insert(id, place);
+        self.used.insert(id);
+    }
+
+    fn remove(&mut self, id: PacketId) {
+        self.by_id.remove(&id);
+        self.used.remove(id);
+    }
 }
 
 /// Places of ended exchanges that may stand among the open ones before they are swept out.
@@ -161,6 +184,10 @@ impl Outgoing {
         // No packet is that long.
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.inflight_bytes += bytes as usize;
+        let place = self.place(self.inflight.len());
+        if let Some(places) = &mut self.skipped {
+            places.insert(id, place);
+        }
         self.inflight.push_back(Inflight {
             id,
             delivery: Some(delivery),
@@ -196,6 +223,9 @@ impl Outgoing {
         }
         assert!(self.open > 0, "an open exchange is counted");
         self.open -= 1;
+        if let Some(places) = &mut self.skipped {
+            places.remove(id);
+        }
         self.unsent -= usize::from(std::mem::take(&mut entry.is_unsent));
         self.sweep();
         delivery
@@ -301,6 +331,7 @@ impl Outgoing {
     /// The flag says whether a delivery had begun.
     pub fn take_all(&mut self) -> impl Iterator<Item = (Delivery, bool)> {
         self.open = 0;
+        self.skipped = None;
         self.inflight_bytes = 0;
         self.unsent = 0;
         self.queue_bytes = 0;
@@ -317,27 +348,38 @@ impl Outgoing {
         if self.open >= usize::from(u16::MAX) {
             return None;
         }
-        let mut id = self.last_id.map_or(PacketId::MIN, PacketId::next);
+        let id = self.last_id.map_or(PacketId::MIN, PacketId::next);
         // While order and identifiers agree, only the oldest can be in the way.
         if self.find(id).is_none_or(|at| self.inflight[at].stage.is_none()) {
             return Some(id);
         }
-        self.skipped = true;
-        // Many may lie behind it. To look each up would take quadratic time.
-        let mut used = Inbound::default();
-        for entry in self.inflight.iter().filter(|entry| entry.stage.is_some()) {
-            used.insert(entry.id);
+        if self.skipped.is_none() {
+            self.skipped = Some(self.places());
         }
-        while used.contains(id) {
-            id = id.next();
+        self.skipped.as_ref().map(|places| places.used.next_absent(id))
+    }
+
+    /// The place of the entry at `at`.
+    fn place(&self, at: usize) -> u32 {
+        // Fewer entries than 2^32 exist at a time, so places are told apart although they wrap.
+        self.gone.wrapping_add(u32::try_from(at).unwrap_or(u32::MAX))
+    }
+
+    fn places(&self) -> Box<Places> {
+        let mut places = Box::<Places>::default();
+        for (at, entry) in self.inflight.iter().enumerate() {
+            if entry.stage.is_some() {
+                places.insert(entry.id, self.place(at));
+            }
         }
-        Some(id)
+        places
     }
 
     fn find(&self, id: PacketId) -> Option<usize> {
         let front = self.inflight.front()?.id;
-        if self.skipped {
-            return self.inflight.iter().position(|entry| entry.id == id && entry.stage.is_some());
+        if let Some(places) = &self.skipped {
+            let place = places.by_id.get(&id)?;
+            return usize::try_from(place.wrapping_sub(self.gone)).ok();
         }
         // 0 is no identifier, so distances are taken modulo 65,535.
         let distance =
@@ -348,12 +390,13 @@ impl Outgoing {
     fn sweep(&mut self) {
         while self.inflight.front().is_some_and(|entry| entry.stage.is_none()) {
             self.inflight.pop_front();
+            self.gone = self.gone.wrapping_add(1);
         }
         if self.inflight.len() > 2 * self.open + ENDED_MAX {
             self.compact();
         }
         if self.open == 0 {
-            self.skipped = false;
+            self.skipped = None;
             if self.inflight.capacity() > SPARE_MAX {
                 self.inflight = VecDeque::new();
             }
@@ -362,6 +405,9 @@ impl Outgoing {
 
     fn compact(&mut self) {
         self.inflight.retain(|entry| entry.stage.is_some());
+        if self.skipped.is_some() {
+            self.skipped = Some(self.places());
+        }
     }
 }
 
@@ -439,6 +485,27 @@ mod tests {
         assert!(outgoing.is_empty());
         assert_eq!(outgoing.held_bytes(), 0);
         assert_eq!(messages.count(), 0);
+    }
+
+    /// The last first, and each time a new exchange in its place: neither looks at all the others, else
+    /// this takes minutes.
+    #[test]
+    fn a_full_window_that_is_acknowledged_backwards_goes_on() {
+        let mut messages = Messages::default();
+        let mut outgoing = Outgoing::default();
+        let mut ids: Vec<_> = (0..65_535)
+            .map(|_| outgoing.begin(message(&mut messages, QoS::AtLeastOnce), 2).expect("free"))
+            .collect();
+        for at in (0..ids.len()).rev() {
+            messages.release(outgoing.end(ids[at]).expect("in flight").message);
+            let id = outgoing.begin(message(&mut messages, QoS::AtLeastOnce), 2);
+            assert_eq!(id.ok(), Some(ids[at]), "no other is free");
+        }
+        for id in ids.drain(..) {
+            messages.release(outgoing.end(id).expect("in flight").message);
+        }
+        assert!(outgoing.is_empty() && outgoing.skipped.is_none());
+        assert_eq!((outgoing.held_bytes(), messages.count()), (0, 0));
     }
 
     #[test]
