@@ -11,6 +11,7 @@
 mod clients;
 mod connect;
 mod harness;
+mod hostile;
 mod load;
 mod malformed;
 mod operate;

@@ -54,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) queue_messages_max: Option<u32>,
     pub(crate) queue_bytes_max: Option<u64>,
     pub(crate) sys_interval_s: Option<u16>,
+    /// Further settings of muring, by their names in the file: `limits.out_bytes_max=65536`.
+    pub(crate) set: Vec<String>,
     /// Nothing else runs meanwhile.
     pub(crate) alone: bool,
 }
@@ -68,8 +70,14 @@ impl Options {
             queue_messages_max: None,
             queue_bytes_max: None,
             sys_interval_s: None,
+            set: Vec::new(),
             alone: false,
         }
+    }
+
+    pub(crate) fn set(mut self, key: &str, value: u64) -> Self {
+        self.set.push(format!("{key}={value}"));
+        self
     }
 
     pub(crate) fn alone(mut self) -> Self {
@@ -144,6 +152,9 @@ impl Broker {
                 let mut command = muring();
                 command.args(["--listen", "127.0.0.1:0", "--shards", &options.shards.to_string()]);
                 let config = (!toml.is_empty()).then(|| scratch_file("toml", &toml));
+                for setting in &options.set {
+                    command.arg("--set").arg(setting);
+                }
                 if let Some(path) = &config {
                     command.arg("--config").arg(path);
                 }
