@@ -47,7 +47,7 @@ fn everything_for_everybody_is_bounded(shards: u8) {
     let out_bytes_max: u64 = 16 * 1024;
     let options = Options::new(shards.into()).set("limits.out_bytes_max", out_bytes_max);
     let mut siege = Siege::lay(shards, options);
-    let (count, messages) = (sized(1000, 100), sized(200, 50));
+    let (count, messages) = (sized(300, 100), sized(100, 50));
     siege.attack("# for everybody", |siege| {
         let mut clients: Vec<Client> = (0..count)
             .map(|number| {
