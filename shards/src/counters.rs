@@ -99,6 +99,8 @@ numbers! {
         rejected_receive_maximum,
         rejected_topic_alias,
         rejected_packet_too_large,
+        /// More of something than one client may have.
+        rejected_quota,
         rejected_other,
         slow_subscribers_disconnected,
         /// Operations of the durable store that failed.
@@ -141,6 +143,7 @@ impl Counters {
             ReasonCode::ReceiveMaximumExceeded => &mut self.rejected_receive_maximum,
             ReasonCode::TopicAliasInvalid => &mut self.rejected_topic_alias,
             ReasonCode::PacketTooLarge => &mut self.rejected_packet_too_large,
+            ReasonCode::QuotaExceeded => &mut self.rejected_quota,
             _ => &mut self.rejected_other,
         };
         *counter += 1;

@@ -68,6 +68,8 @@ pub enum ShareStrategy {
 pub struct Settings {
     /// Largest control packet accepted, in bytes, its fixed header included (CONNACK: Maximum Packet Size).
     pub packet_bytes_max: u32,
+    /// Largest first packet, if that is less: nobody has said yet who asks for the memory.
+    pub connect_packet_bytes_max: u32,
     /// A connection that has not sent its whole CONNECT after this time is closed. Milliseconds.
     pub connect_timeout_ms: u32,
     /// How long a connection that the broker has finished may take to close its side. Milliseconds.
@@ -84,9 +86,13 @@ pub struct Settings {
     pub topic_alias_max: u16,
     /// Most topic aliases the broker uses towards one client.
     pub topic_alias_out_max: u16,
+    /// Bytes of the topics that aliases of one connection stand for, in each direction. A client that
+    /// needs more is disconnected with 0x97; the broker sends further topics without an alias.
+    pub topic_alias_bytes_max: u32,
     /// Messages queued for one session beyond those in flight.
     pub queue_messages_max: u32,
-    /// Bytes of the messages queued for one session.
+    /// Bytes of the messages kept for one session, queued or in flight: a client that takes messages
+    /// and never acknowledges them holds no more. One message always fits.
     pub queue_bytes_max: u64,
     pub overflow: OverflowPolicy,
     /// Bytes waiting for one connection's socket; QoS 0 messages beyond it are dropped, others wait
@@ -132,6 +138,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             packet_bytes_max: 1024 * 1024,
+            connect_packet_bytes_max: 64 * 1024,
             connect_timeout_ms: 10_000,
             linger_ms: 2_000,
             keep_alive_max_s: 0,
@@ -140,6 +147,7 @@ impl Default for Settings {
             inflight_max: 1024,
             topic_alias_max: 64,
             topic_alias_out_max: 16,
+            topic_alias_bytes_max: 128 * 1024,
             queue_messages_max: 10_000,
             queue_bytes_max: 16 * 1024 * 1024,
             overflow: OverflowPolicy::DropNewest,

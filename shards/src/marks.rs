@@ -45,6 +45,8 @@ marks! {
     Qos0BehindQueue,
     /// A QoS 0 message was dropped because its client went away.
     Qos0DroppedOffline,
+    /// So many bytes were in flight that the next message had to wait.
+    InflightBytesFull,
     /// A live message waited behind retained ones.
     LiveHeld,
     /// A full queue made room for a new message.

@@ -62,6 +62,7 @@ pub enum LogLevel {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Limits {
     pub(super) packet_bytes_max: i64,
+    pub(super) connect_packet_bytes_max: i64,
     pub(super) connect_timeout_ms: i64,
     pub(super) linger_ms: i64,
     pub(super) out_bytes_max: i64,
@@ -81,6 +82,7 @@ pub(super) struct Session {
     pub(super) inflight_max: i64,
     pub(super) topic_alias_max: i64,
     pub(super) topic_alias_out_max: i64,
+    pub(super) topic_alias_bytes_max: i64,
     pub(super) queue_messages_max: i64,
     pub(super) queue_bytes_max: i64,
     #[serde(with = "OverflowValue")]
@@ -174,6 +176,7 @@ impl Default for Limits {
         let from = Settings::default();
         Self {
             packet_bytes_max: from.packet_bytes_max.into(),
+            connect_packet_bytes_max: from.connect_packet_bytes_max.into(),
             connect_timeout_ms: from.connect_timeout_ms.into(),
             linger_ms: from.linger_ms.into(),
             out_bytes_max: from.out_bytes_max.into(),
@@ -196,6 +199,7 @@ impl Default for Session {
             inflight_max: from.inflight_max.into(),
             topic_alias_max: from.topic_alias_max.into(),
             topic_alias_out_max: from.topic_alias_out_max.into(),
+            topic_alias_bytes_max: from.topic_alias_bytes_max.into(),
             queue_messages_max: from.queue_messages_max.into(),
             queue_bytes_max: i64::try_from(from.queue_bytes_max).unwrap_or(i64::MAX),
             overflow: from.overflow,

@@ -196,6 +196,9 @@ fn apply_limits(
     let number = |name: &str, value, range| check.number(&format!("limits.{name}"), value, range);
     to.packet_bytes_max =
         number("packet_bytes_max", from.packet_bytes_max, 256..=PACKET_BYTES_MAX)?;
+    let range = 256..=PACKET_BYTES_MAX;
+    to.connect_packet_bytes_max =
+        number("connect_packet_bytes_max", from.connect_packet_bytes_max, range)?;
     to.connect_timeout_ms = number("connect_timeout_ms", from.connect_timeout_ms, 100..=DAY_MS)?;
     to.linger_ms = number("linger_ms", from.linger_ms, 0..=DAY_MS)?;
     to.out_bytes_max = number("out_bytes_max", from.out_bytes_max, 1024..=OUT_BYTES_MAX)?;
@@ -223,6 +226,10 @@ fn apply_session(
     to.inflight_max = number("inflight_max", from.inflight_max, 1..=U16_MAX)?;
     to.topic_alias_max = number("topic_alias_max", from.topic_alias_max, 0..=U16_MAX)?;
     to.topic_alias_out_max = number("topic_alias_out_max", from.topic_alias_out_max, 0..=U16_MAX)?;
+    // One alias can stand for the longest topic.
+    let range = U16_MAX..=U32_MAX;
+    to.topic_alias_bytes_max =
+        check.number("session.topic_alias_bytes_max", from.topic_alias_bytes_max, range)?;
     to.session_expiry_max_s =
         check.number("session.expiry_max_s", from.expiry_max_s, 0..=U32_MAX)?;
     to.queue_messages_max =

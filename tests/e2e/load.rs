@@ -24,7 +24,7 @@ const CHURN_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Raises the soft limit of this process, which the broker inherits. False where the hard limit is
 /// too low, which is said; in CI that is a failure.
-fn descriptors_suffice(count: u64) -> bool {
+pub(crate) fn descriptors_suffice(count: u64) -> bool {
     let limit = getrlimit(Resource::Nofile);
     if limit.maximum.is_some_and(|maximum| maximum < count) {
         let line = format!("not run: needs a hard limit of {count} descriptors: {limit:?}");
@@ -203,7 +203,7 @@ fn settle(broker: &Broker, witness: &mut Client, descriptors: usize) {
     }
 }
 
-fn is_slow_run() -> bool {
+pub(crate) fn is_slow_run() -> bool {
     std::env::var("CI").as_deref() == Ok("true") || std::env::var_os("MURING_E2E_SLOW").is_some()
 }
 

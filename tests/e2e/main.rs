@@ -12,6 +12,7 @@ mod clients;
 mod connect;
 #[expect(dead_code, reason = "some of it is for the tests in tests/normative")]
 mod harness;
+mod hostile;
 mod load;
 mod malformed;
 mod operate;

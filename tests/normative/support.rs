@@ -25,7 +25,8 @@ pub(crate) fn broker() -> Broker {
 
 /// As [`broker`], with settings as `--set` takes them.
 pub(crate) fn broker_set(settings: &[&str]) -> Broker {
-    let options = settings.iter().fold(Options::new(2), |options, setting| options.set(setting));
+    let options =
+        settings.iter().fold(Options::new(2), |options, setting| options.setting(setting));
     Broker::start_with(&options)
 }
 

@@ -113,6 +113,8 @@ pub struct Conn {
     pub window: u16,
     /// Topic aliases that we may use towards the peer.
     pub alias_out_max: u16,
+    /// Bytes of the topics that they may stand for.
+    pub alias_bytes_max: u32,
     pub extras: Option<Box<Extras>>,
 }
 
@@ -143,6 +145,7 @@ impl Conn {
             is_welcomed: false,
             window: u16::MAX,
             alias_out_max: 0,
+            alias_bytes_max: 0,
             extras: None,
         }
     }

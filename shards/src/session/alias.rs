@@ -4,12 +4,22 @@
 #[derive(Debug, Default)]
 pub struct AliasesIn {
     topics: Vec<Option<Box<str>>>,
+    /// Of all topics together.
+    bytes: usize,
 }
 
 impl AliasesIn {
-    /// Sets alias `alias`, 1 or more and checked against the maximum by the caller.
-    pub fn set(&mut self, alias: u16, topic: &str) {
+    /// Sets alias `alias`, 1 or more and checked against the maximum by the caller. False if its topic
+    /// is too much beside the others; then nothing has changed.
+    #[must_use]
+    pub fn set(&mut self, alias: u16, topic: &str, bytes_max: u32) -> bool {
         let at = usize::from(alias);
+        let before = self.topic(alias).map_or(0, str::len);
+        let bytes = self.bytes - before + topic.len();
+        if bytes > bytes_max as usize {
+            return false;
+        }
+        self.bytes = bytes;
         if self.topics.len() <= at {
             self.topics.resize_with(at + 1, || None);
         }
@@ -17,6 +27,7 @@ impl AliasesIn {
         if self.topics[at].as_deref() != Some(topic) {
             self.topics[at] = Some(topic.into());
         }
+        true
     }
 
     #[must_use]
@@ -30,6 +41,8 @@ impl AliasesIn {
 #[derive(Debug, Default)]
 pub struct AliasesOut {
     topics: Vec<Box<str>>,
+    /// Of all topics together.
+    bytes: usize,
 }
 
 /// How a topic goes out.
@@ -44,9 +57,9 @@ pub enum AliasOut {
 }
 
 impl AliasesOut {
-    /// What to do about `topic`, with `maximum` aliases in all.
+    /// What to do about `topic`, with `maximum` aliases for `bytes_max` bytes of topics in all.
     #[must_use]
-    pub fn find(&self, topic: &str, maximum: u16) -> AliasOut {
+    pub fn find(&self, topic: &str, maximum: u16, bytes_max: u32) -> AliasOut {
         // A handful of entries: the bound is the broker's own, so a scan beats a table.
         for (at, known) in self.topics.iter().zip(1u16..) {
             if **at == *topic {
@@ -54,13 +67,16 @@ impl AliasesOut {
             }
         }
         match u16::try_from(self.topics.len() + 1) {
-            Ok(next) if next <= maximum => AliasOut::New(next),
+            Ok(next) if next <= maximum && self.bytes + topic.len() <= bytes_max as usize => {
+                AliasOut::New(next)
+            }
             _ => AliasOut::None,
         }
     }
 
     /// The packet that announces the alias is on its way.
     pub fn announce(&mut self, topic: &str) {
+        self.bytes += topic.len();
         self.topics.push(topic.into());
     }
 }
@@ -72,21 +88,24 @@ mod tests {
     #[test]
     fn aliases_out_are_announced_once_and_bounded() {
         let mut out = AliasesOut::default();
-        assert_eq!(out.find("a", 0), AliasOut::None);
-        assert_eq!(out.find("a", 1), AliasOut::New(1));
+        assert_eq!(out.find("a", 0, 2), AliasOut::None);
+        assert_eq!(out.find("a", 1, 2), AliasOut::New(1));
         out.announce("a");
-        assert_eq!(out.find("a", 1), AliasOut::Known(1));
-        assert_eq!(out.find("b", 1), AliasOut::None);
-        assert_eq!(out.find("b", 2), AliasOut::New(2));
+        assert_eq!(out.find("a", 1, 2), AliasOut::Known(1));
+        assert_eq!(out.find("b", 1, 2), AliasOut::None);
+        assert_eq!(out.find("b", 2, 2), AliasOut::New(2));
+        assert_eq!(out.find("bc", 2, 2), AliasOut::None, "three bytes");
     }
 
     #[test]
     fn aliases_in_can_be_moved() {
         let mut aliases = AliasesIn::default();
         assert_eq!(aliases.topic(3), None);
-        aliases.set(3, "a");
-        aliases.set(1, "b");
-        aliases.set(3, "c");
+        assert!(aliases.set(3, "a", 3));
+        assert!(aliases.set(1, "b", 3));
+        assert!(aliases.set(3, "c", 3));
+        assert!(!aliases.set(2, "de", 3), "four bytes");
+        assert!(aliases.set(3, "c", 3));
         assert_eq!(
             (aliases.topic(3), aliases.topic(1), aliases.topic(2)),
             (Some("c"), Some("b"), None)

@@ -41,6 +41,31 @@ impl Inbound {
         listed.chain(set.into_iter().flatten()).filter_map(PacketId::new)
     }
 
+    /// The first identifier from `id` on, around the end of the numbers, that is not in use. There must
+    /// be one.
+    #[must_use]
+    pub fn next_absent(&self, id: PacketId) -> PacketId {
+        let Some(words) = &self.many else {
+            // At most one more step than the list is long.
+            return std::iter::successors(Some(id), |id| Some(id.next()))
+                .find(|&id| !self.contains(id))
+                .expect("a short list does not hold every identifier");
+        };
+        let at = word(id);
+        let behind = !words[at] & (u64::MAX << (id.value() % 64));
+        let free = |at: usize| if at == 0 { !words[0] & !1 } else { !words[at] };
+        let (at, bits) = match behind & if at == 0 { !1 } else { u64::MAX } {
+            0 => (1..=1024)
+                .map(|step| (at + step) % 1024)
+                .map(|at| (at, free(at)))
+                .find(|&(_, bits)| bits != 0)
+                .expect("the caller knows that one is absent"),
+            bits => (at, bits),
+        };
+        let value = at * 64 + bits.trailing_zeros() as usize;
+        u16::try_from(value).ok().and_then(PacketId::new).expect("0 is masked out")
+    }
+
     /// False if it was there.
     pub fn insert(&mut self, id: PacketId) -> bool {
         if self.contains(id) {
@@ -88,6 +113,24 @@ fn bit(id: PacketId) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_absent_one_is_found_around_the_end() {
+        let id = |value| PacketId::new(value).expect("not 0");
+        let mut inbound = Inbound::default();
+        assert_eq!(inbound.next_absent(id(7)), id(7));
+        for value in 1..=u16::MAX {
+            assert_eq!(inbound.next_absent(id(1)), id(value));
+            inbound.insert(id(value));
+        }
+        for value in [1, 2, 63, 64, 65, 4096, 65_534, 65_535] {
+            inbound.remove(id(value));
+            for from in [1, 62, 63, 64, 65, 66, 4095, 4096, 4097, 40_000, 65_535] {
+                assert_eq!(inbound.next_absent(id(from)), id(value));
+            }
+            inbound.insert(id(value));
+        }
+    }
 
     #[test]
     fn holds_every_identifier_once() {

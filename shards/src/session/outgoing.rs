@@ -71,6 +71,8 @@ struct Inflight {
     id: PacketId,
     /// `None`: the message is acknowledged (`Released`), or the whole exchange has ended.
     delivery: Option<Delivery>,
+    /// What the delivery's message counts for.
+    bytes: u32,
     stage: Option<Stage>,
     /// Its PUBLISH is still to be repeated on this connection.
     is_unsent: bool,
@@ -84,10 +86,14 @@ pub struct Outgoing {
     inflight: VecDeque<Inflight>,
     /// Exchanges still open; the rest of `inflight` are places of ended ones behind an open one.
     open: usize,
+    /// Bytes of the messages in flight that are unacknowledged: they are kept for repetition.
+    inflight_bytes: usize,
     last_id: Option<PacketId>,
     /// An identifier had to be skipped because it was still in use: order and identifiers no longer
-    /// agree, so acknowledgements are searched one by one until the window is empty.
-    skipped: bool,
+    /// agree, so acknowledgements are found by this until the window is empty.
+    skipped: Option<Box<Places>>,
+    /// Entries that have left `inflight` at the front, modulo 2^32: what the places are counted from.
+    gone: u32,
     /// Exchanges whose PUBLISH is to be repeated on this connection, when the window allows; some may
     /// have been acknowledged meanwhile.
     resend: VecDeque<PacketId>,
@@ -124,6 +130,27 @@ pub struct OpenExchange {
     pub released: Option<u32>,
 }
 
+/// Where the open exchanges stand, by identifier. A client that acknowledges all but one exchange makes
+/// identifiers pass that one again and again, so neither a search nor a new identifier may look at them all.
+#[derive(Debug, Default)]
+struct Places {
+    /// Counted from the first entry that ever was.
+    by_id: BTreeMap<PacketId, u32>,
+    used: Inbound,
+}
+
+impl Places {
+    fn insert(&mut self, id: PacketId, place: u32) {
+        self.by_id.insert(id, place);
+        self.used.insert(id);
+    }
+
+    fn remove(&mut self, id: PacketId) {
+        self.by_id.remove(&id);
+        self.used.remove(id);
+    }
+}
+
 /// Places of ended exchanges that may stand among the open ones before they are swept out.
 const ENDED_MAX: usize = 64;
 
@@ -142,9 +169,16 @@ impl Outgoing {
         self.queue.len()
     }
 
+    /// Bytes of all messages that are kept for this session, in flight or queued.
     #[must_use]
-    pub fn queue_bytes(&self) -> usize {
-        self.queue_bytes
+    pub fn held_bytes(&self) -> usize {
+        self.inflight_bytes + self.queue_bytes
+    }
+
+    /// True if one more message of `bytes` may be in flight. One always may.
+    #[must_use]
+    pub fn has_room_inflight(&self, bytes: usize, bytes_max: u64) -> bool {
+        self.inflight_bytes == 0 || (self.inflight_bytes + bytes) as u64 <= bytes_max
     }
 
     #[must_use]
@@ -164,19 +198,27 @@ impl Outgoing {
         self.queued_qos0 > 0
     }
 
-    /// Opens an exchange (QoS 1 or 2) and gives it an identifier that is not in use.
-    /// Gives the delivery back if all 65,535 are.
+    /// Opens an exchange (QoS 1 or 2) for a message of `bytes` and gives it an identifier that is not
+    /// in use. Gives the delivery back if all 65,535 are.
     ///
     /// # Errors
     /// The delivery, when no identifier is free.
-    pub fn begin(&mut self, delivery: Delivery) -> Result<PacketId, Delivery> {
+    pub fn begin(&mut self, delivery: Delivery, bytes: usize) -> Result<PacketId, Delivery> {
         debug_assert!(delivery.qos != QoS::AtMostOnce);
         let Some(id) = self.free_id() else { return Err(delivery) };
         self.last_id = Some(id);
         self.open += 1;
+        // No packet is that long.
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.inflight_bytes += bytes as usize;
+        let place = self.place(self.inflight.len());
+        if let Some(places) = &mut self.skipped {
+            places.insert(id, place);
+        }
         self.inflight.push_back(Inflight {
             id,
             delivery: Some(delivery),
+            bytes,
             stage: Some(Stage::Published),
             is_unsent: false,
             release: 0,
@@ -203,8 +245,14 @@ impl Outgoing {
         let entry = &mut self.inflight[at];
         entry.stage.take()?;
         let delivery = entry.delivery.take();
+        if delivery.is_some() {
+            self.inflight_bytes -= entry.bytes as usize;
+        }
         assert!(self.open > 0, "an open exchange is counted");
         self.open -= 1;
+        if let Some(places) = &mut self.skipped {
+            places.remove(id);
+        }
         self.unsent -= usize::from(std::mem::take(&mut entry.is_unsent));
         self.sweep();
         delivery
@@ -221,7 +269,9 @@ impl Outgoing {
         }
         entry.stage = Some(Stage::Released);
         self.unsent -= usize::from(std::mem::take(&mut entry.is_unsent));
-        entry.delivery.take()
+        let delivery = entry.delivery.take()?;
+        self.inflight_bytes -= entry.bytes as usize;
+        Some(delivery)
     }
 
     /// A number for a delivery that is stored.
@@ -292,9 +342,12 @@ impl Outgoing {
                 }
             };
             let is_released = delivery.is_none();
+            let bytes = delivery.as_ref().map_or(0, |d| messages.view(&d.message).bytes());
+            self.inflight_bytes += bytes;
             self.inflight.push_back(Inflight {
                 id: exchange.packet_id,
                 delivery,
+                bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
                 stage: Some(if is_released { Stage::Released } else { Stage::Published }),
                 is_unsent: false,
                 release: exchange.released.unwrap_or(0),
@@ -304,8 +357,8 @@ impl Outgoing {
             self.last_id = Some(exchange.packet_id);
         }
         self.open = self.inflight.len();
-        // Nobody knows in which order they would have to stand.
-        self.skipped = self.open > 0;
+        // Their order and that of their identifiers need not agree.
+        self.skipped = (self.open > 0).then(|| self.places());
         for delivery in waiting.into_values() {
             self.enqueue(delivery, messages);
         }
@@ -409,6 +462,8 @@ impl Outgoing {
     /// The flag says whether a delivery had begun.
     pub fn take_all(&mut self) -> impl Iterator<Item = (Delivery, bool)> {
         self.open = 0;
+        self.skipped = None;
+        self.inflight_bytes = 0;
         self.unsent = 0;
         self.queue_bytes = 0;
         self.queued_qos0 = 0;
@@ -424,30 +479,41 @@ impl Outgoing {
         if self.open >= usize::from(u16::MAX) {
             return None;
         }
-        let mut id = self.last_id.map_or(PacketId::MIN, PacketId::next);
+        let id = self.last_id.map_or(PacketId::MIN, PacketId::next);
         // While order and identifiers agree, only the oldest can be in the way.
         if planted!(IdentifierReused)
             || self.find(id).is_none_or(|at| self.inflight[at].stage.is_none())
         {
             return Some(id);
         }
-        self.skipped = true;
         mark!(IdentifierSkipped);
-        // Many may lie behind it. To look each up would take quadratic time.
-        let mut used = Inbound::default();
-        for entry in self.inflight.iter().filter(|entry| entry.stage.is_some()) {
-            used.insert(entry.id);
+        if self.skipped.is_none() {
+            self.skipped = Some(self.places());
         }
-        while used.contains(id) {
-            id = id.next();
+        self.skipped.as_ref().map(|places| places.used.next_absent(id))
+    }
+
+    /// The place of the entry at `at`.
+    fn place(&self, at: usize) -> u32 {
+        // Fewer entries than 2^32 exist at a time, so places are told apart although they wrap.
+        self.gone.wrapping_add(u32::try_from(at).unwrap_or(u32::MAX))
+    }
+
+    fn places(&self) -> Box<Places> {
+        let mut places = Box::<Places>::default();
+        for (at, entry) in self.inflight.iter().enumerate() {
+            if entry.stage.is_some() {
+                places.insert(entry.id, self.place(at));
+            }
         }
-        Some(id)
+        places
     }
 
     fn find(&self, id: PacketId) -> Option<usize> {
         let front = self.inflight.front()?.id;
-        if self.skipped {
-            return self.inflight.iter().position(|entry| entry.id == id && entry.stage.is_some());
+        if let Some(places) = &self.skipped {
+            let place = places.by_id.get(&id)?;
+            return usize::try_from(place.wrapping_sub(self.gone)).ok();
         }
         // 0 is no identifier, so distances are taken modulo 65,535.
         let distance =
@@ -458,12 +524,13 @@ impl Outgoing {
     fn sweep(&mut self) {
         while self.inflight.front().is_some_and(|entry| entry.stage.is_none()) {
             self.inflight.pop_front();
+            self.gone = self.gone.wrapping_add(1);
         }
         if self.inflight.len() > 2 * self.open + ENDED_MAX {
             self.compact();
         }
         if self.open == 0 {
-            self.skipped = false;
+            self.skipped = None;
             if self.inflight.capacity() > SPARE_MAX {
                 self.inflight = VecDeque::new();
             }
@@ -473,6 +540,9 @@ impl Outgoing {
     fn compact(&mut self) {
         mark!(InflightCompacted);
         self.inflight.retain(|entry| entry.stage.is_some());
+        if self.skipped.is_some() {
+            self.skipped = Some(self.places());
+        }
     }
 }
 
@@ -504,7 +574,7 @@ mod tests {
             let random = (state >> 33) as usize;
             if live.len() < 20 && random.is_multiple_of(2) || live.is_empty() {
                 let delivery = message(&mut messages, QoS::AtLeastOnce);
-                let id = outgoing.begin(delivery).expect("few are in flight");
+                let id = outgoing.begin(delivery, 2).expect("few are in flight");
                 assert!(!live.contains(&id), "{id:?} is in flight");
                 live.push(id);
             } else {
@@ -518,6 +588,7 @@ mod tests {
                 messages.release(delivery.message);
             }
             assert_eq!(outgoing.inflight_count(), live.len());
+            assert_eq!(outgoing.held_bytes(), 2 * live.len());
         }
         assert!(outgoing.resume().is_empty());
         let order: Vec<_> = std::iter::from_fn(|| outgoing.next_resend(u16::MAX)).collect();
@@ -534,10 +605,10 @@ mod tests {
         let mut outgoing = Outgoing::default();
         for _ in 0..65_535 {
             let delivery = message(&mut messages, QoS::ExactlyOnce);
-            outgoing.begin(delivery).expect("there are 65,535");
+            outgoing.begin(delivery, 2).expect("there are 65,535");
         }
         let delivery = message(&mut messages, QoS::ExactlyOnce);
-        let refused = outgoing.begin(delivery).expect_err("none is free");
+        let refused = outgoing.begin(delivery, 2).expect_err("none is free");
         messages.release(refused.message);
         for value in (1..=65_535u16).rev() {
             let id = PacketId::new(value).expect("not 0");
@@ -547,7 +618,29 @@ mod tests {
             assert_eq!(outgoing.stage(id), None);
         }
         assert!(outgoing.is_empty());
+        assert_eq!(outgoing.held_bytes(), 0);
         assert_eq!(messages.count(), 0);
+    }
+
+    /// The last first, and each time a new exchange in its place: neither looks at all the others, else
+    /// this takes minutes.
+    #[test]
+    fn a_full_window_that_is_acknowledged_backwards_goes_on() {
+        let mut messages = Messages::default();
+        let mut outgoing = Outgoing::default();
+        let mut ids: Vec<_> = (0..65_535)
+            .map(|_| outgoing.begin(message(&mut messages, QoS::AtLeastOnce), 2).expect("free"))
+            .collect();
+        for at in (0..ids.len()).rev() {
+            messages.release(outgoing.end(ids[at]).expect("in flight").message);
+            let id = outgoing.begin(message(&mut messages, QoS::AtLeastOnce), 2);
+            assert_eq!(id.ok(), Some(ids[at]), "no other is free");
+        }
+        for id in ids.drain(..) {
+            messages.release(outgoing.end(id).expect("in flight").message);
+        }
+        assert!(outgoing.is_empty() && outgoing.skipped.is_none());
+        assert_eq!((outgoing.held_bytes(), messages.count()), (0, 0));
     }
 
     #[test]
@@ -555,7 +648,7 @@ mod tests {
         let mut messages = Messages::default();
         let mut outgoing = Outgoing::default();
         let ids: Vec<_> = (0..4)
-            .map(|_| outgoing.begin(message(&mut messages, QoS::ExactlyOnce)).expect("free"))
+            .map(|_| outgoing.begin(message(&mut messages, QoS::ExactlyOnce), 2).expect("free"))
             .collect();
         assert!(outgoing.resume().is_empty());
         assert_eq!(outgoing.next_resend(1), Some(ids[0]));
@@ -589,7 +682,7 @@ mod tests {
         let ids: Vec<_> = (0..4)
             .map(|_| {
                 let delivery = message(&mut messages, QoS::ExactlyOnce);
-                outgoing.begin(delivery).expect("free")
+                outgoing.begin(delivery, 2).expect("free")
             })
             .collect();
         for at in [2, 0, 3] {
@@ -610,7 +703,7 @@ mod tests {
         let mut outgoing = Outgoing::default();
         assert!(outgoing.end(PacketId::MIN).is_none());
         let delivery = message(&mut messages, QoS::AtLeastOnce);
-        let id = outgoing.begin(delivery).expect("free");
+        let id = outgoing.begin(delivery, 2).expect("free");
         assert!(outgoing.end(id.next()).is_none());
         assert_eq!(outgoing.inflight_count(), 1);
         assert!(outgoing.end(id).map(|d| messages.release(d.message)).is_some());

@@ -298,6 +298,7 @@ impl Shard {
         conn.keep_alive_s = granted.keep_alive_s;
         conn.window = connect.receive_maximum.unwrap_or(u16::MAX).min(local.settings.inflight_max);
         conn.alias_out_max = connect.topic_alias_max.min(local.settings.topic_alias_out_max);
+        conn.alias_bytes_max = local.settings.topic_alias_bytes_max;
         if granted.keep_alive_s > 0 {
             let deadline = now.time + allowance(granted.keep_alive_s);
             conn.timer = Some(local.timers.set(Timer::Conn { index: id.index }, deadline));

@@ -83,10 +83,13 @@ impl Local {
             let window = usize::from(conn.window) + usize::from(planted!(WindowExceeded));
             let is_stored = session.is_stored;
             let outgoing = session.outgoing_mut();
-            if !has_room || outgoing.waits() || outgoing.inflight_count() >= window {
+            let bytes = fan.message.bytes();
+            let is_over = !outgoing.has_room_inflight(bytes, self.settings.queue_bytes_max);
+            if !has_room || outgoing.waits() || outgoing.inflight_count() >= window || is_over {
                 mark!(OutputFullQueued if !has_room);
                 mark!(QueuedBehindOthers if has_room && outgoing.waits());
-                mark!(WindowFull if has_room && !outgoing.waits());
+                mark!(WindowFull if has_room && !outgoing.waits() && !is_over);
+                mark!(InflightBytesFull if has_room && !outgoing.waits() && is_over);
                 return self.enqueue(now, to, how, group, fan);
             }
             let message = fan.keep(&mut self.messages);
@@ -96,7 +99,7 @@ impl Local {
             }
             let delivery =
                 Delivery { message, qos: how.qos, retain: how.retain, group, ids, number };
-            match outgoing.begin(delivery) {
+            match outgoing.begin(delivery, bytes) {
                 Ok(id) => Some(id),
                 Err(delivery) => {
                     outgoing.enqueue(delivery, &self.messages);
@@ -158,7 +161,7 @@ impl Local {
             (self.settings.queue_messages_max as usize, self.settings.queue_bytes_max);
         let is_over = |outgoing: &Outgoing| {
             outgoing.queue_count() >= messages_max + usize::from(planted!(QueueExceeded))
-                || outgoing.queue_count() > 0 && (outgoing.queue_bytes() + bytes) as u64 > bytes_max
+                || outgoing.held_bytes() > 0 && (outgoing.held_bytes() + bytes) as u64 > bytes_max
         };
         if is_over(outgoing) {
             mark!(QueueBytesFull if outgoing.queue_count() < messages_max);
@@ -168,8 +171,10 @@ impl Local {
             };
             match policy {
                 OverflowPolicy::DropOldest => {
+                    // What is in flight makes no room: then nothing queued is given up in vain.
                     let mut gone = Vec::new();
                     while is_over(outgoing)
+                        && outgoing.has_room_inflight(bytes, bytes_max)
                         && let Some(oldest) = outgoing.dequeue(&self.messages)
                     {
                         mark!(QueueDropOldest);
@@ -253,9 +258,14 @@ impl Local {
                 None => outgoing.front(),
             };
             let Some(next) = next else { return Pumped::Rests };
-            if next.qos != QoS::AtMostOnce && outgoing.inflight_count() >= usize::from(conn.window)
-            {
-                return Pumped::Rests;
+            if next.qos != QoS::AtMostOnce {
+                // Retained messages come on top of what is queued, so this may be what stops them.
+                let bytes = self.messages.view(&next.message).bytes();
+                if outgoing.inflight_count() >= usize::from(conn.window)
+                    || !outgoing.has_room_inflight(bytes, self.settings.queue_bytes_max)
+                {
+                    return Pumped::Rests;
+                }
             }
             let delivery = match session.stream.as_mut() {
                 Some(stream) => stream.slice.pop_front(),
@@ -274,6 +284,7 @@ impl Local {
         };
         let conn = session.conn.and_then(|index| self.conns.at_mut(index));
         let message = self.messages.view(&delivery.message);
+        let bytes = message.bytes();
         let is_over = is_expired(now, &message) && !planted!(ExpiredDelivered);
         let Some(conn) = conn.filter(|_| !is_over) else {
             mark!(ExpiredQueued);
@@ -300,7 +311,7 @@ impl Local {
             delivery.number = outgoing.next_number();
         }
         let number = delivery.number;
-        match outgoing.begin(delivery) {
+        match outgoing.begin(delivery, bytes) {
             Ok(id) => {
                 if is_new {
                     self.store_delivery(now, to, id);

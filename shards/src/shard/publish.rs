@@ -68,7 +68,10 @@ impl Shard {
         let aliases = &mut conn.extras_mut().aliases_in;
         if !publish.topic.is_empty() {
             mark!(AliasInMoved if aliases.topic(alias).is_some_and(|old| old != publish.topic));
-            aliases.set(alias, publish.topic);
+            if !aliases.set(alias, publish.topic, self.local.settings.topic_alias_bytes_max) {
+                let why = "the topics of this connection's aliases are too long together";
+                return Err(Reject { reason: ReasonCode::QuotaExceeded, why });
+            }
             return self.accept(now, id, session, publish, publish.topic, whole, out);
         }
         let Some(topic) = aliases.topic(alias) else {

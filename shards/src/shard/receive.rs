@@ -7,12 +7,12 @@ use crate::conn::Conn;
 use crate::conn::State;
 use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, SessionId};
-use crate::limits::SPLICE_BYTES_MIN;
+use crate::limits::{SPLICE_BYTES_MIN, Settings};
 use crate::mark;
 use crate::origin::Origin;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::Session;
-use crate::time::Now;
+use crate::time::{Now, Time};
 use crate::timers::Timer;
 
 use super::Shard;
@@ -22,6 +22,10 @@ use super::effect::{Closing, Outbox, Reading};
 /// A cut packet is given memory for this much more than has come: a header that announces 256 MiB costs
 /// nothing until the bytes are there.
 const CUT_BYTES_AHEAD: usize = 64 * 1024;
+
+/// What must come of a cut packet to count as a sign of life; else a byte now and then would keep a
+/// connection whose client never says anything. A large packet on a slow link counts as it comes.
+const CUT_BYTES_HEARD: usize = 1024;
 
 const SECOND_CONNECT: Reject =
     Reject { reason: ReasonCode::ProtocolError, why: "second CONNECT on one network connection" };
@@ -52,24 +56,38 @@ impl Shard {
         if conn.state == State::Closing {
             return;
         }
-        conn.last_received = now.time;
+        let heard_before = std::mem::replace(&mut conn.last_received, now.time);
         self.local.counters.bytes_received += bytes.len() as u64;
         if conn.pauses.any() || conn.is_resumable {
             mark!(ReceivedPaused);
             self.local.stash(id, bytes, out);
             return;
         }
-        let bytes = if conn.backlog.is_empty() {
-            bytes
-        } else {
-            match self.complete_cut(now, id, bytes, out) {
-                Some(rest) => rest,
-                None => return self.ask_for_more(id, out),
+        let cut_before = conn.backlog.rest().len();
+        let mut is_cut = cut_before > 0;
+        if is_cut {
+            if let Some(rest) = self.complete_cut(now, id, bytes, out) {
+                let used = self.consume(now, id, rest, out);
+                self.local.stash(id, &rest[used..], out);
+                is_cut = false;
             }
-        };
-        let used = self.consume(now, id, bytes, out);
-        self.local.stash(id, &bytes[used..], out);
+        } else {
+            let used = self.consume(now, id, bytes, out);
+            self.local.stash(id, &bytes[used..], out);
+            is_cut = used == 0;
+        }
+        if is_cut {
+            self.unhear(id, cut_before, heard_before);
+        }
         self.ask_for_more(id, out);
+    }
+
+    /// No packet has become whole. Takes back that the client was heard, unless enough of one has come.
+    fn unhear(&mut self, id: ConnId, cut_before: usize, heard_before: Time) {
+        let Some(conn) = self.local.conns.get_mut(id) else { return };
+        if conn.backlog.rest().len() / CUT_BYTES_HEARD == cut_before / CUT_BYTES_HEARD {
+            conn.last_received = heard_before;
+        }
     }
 
     /// Before CONNECT each receive is asked for.
@@ -115,7 +133,7 @@ impl Shard {
                 return used;
             }
             let rest = &bytes[used..];
-            match codec::frame(rest, self.local.settings.packet_bytes_max) {
+            match codec::frame(rest, packet_bytes_max(conn.state, &self.local.settings)) {
                 Ok(Framed::Whole(frame)) => {
                     let len = frame.len;
                     if conn.state == State::AwaitConnect {
@@ -158,8 +176,8 @@ impl Shard {
         mut bytes: &'a [u8],
         out: &mut Outbox,
     ) -> Option<&'a [u8]> {
-        let packet_bytes_max = self.local.settings.packet_bytes_max;
         let conn = self.local.conns.get_mut(id)?;
+        let packet_bytes_max = packet_bytes_max(conn.state, &self.local.settings);
         if conn.backlog.start > 0 {
             conn.backlog.bytes.drain(..conn.backlog.start);
             conn.backlog.start = 0;
@@ -334,5 +352,15 @@ impl Shard {
         if waits {
             self.pump(now, session, out);
         }
+    }
+}
+
+/// Before CONNECT has come whole nobody has shown a right to much memory.
+fn packet_bytes_max(state: State, settings: &Settings) -> u32 {
+    match state {
+        State::AwaitConnect | State::Authenticating => {
+            settings.connect_packet_bytes_max.min(settings.packet_bytes_max)
+        }
+        State::Connected(_) | State::Closing => settings.packet_bytes_max,
     }
 }

@@ -145,8 +145,8 @@ pub(super) fn write_single(
     let is_too_large = |layout: &Layout<'_>| layout.packet_len().is_none_or(|len| len > limit);
     let mut is_new_alias = false;
     if conn.alias_out_max > 0 && conn.version.is_v5() {
-        let maximum = conn.alias_out_max;
-        match conn.extras_mut().aliases_out.find(message.topic, maximum) {
+        let (maximum, bytes_max) = (conn.alias_out_max, conn.alias_bytes_max);
+        match conn.extras_mut().aliases_out.find(message.topic, maximum, bytes_max) {
             AliasOut::None => mark!(AliasOutFull),
             AliasOut::New(alias) => {
                 // The topic goes along, so an alias must not be what makes the packet too large.
@@ -222,6 +222,7 @@ mod tests {
         let mut conn = Conn::new(ConnId { index: 0, generation: 0 }, origin, Time::ZERO);
         conn.version = Version::V5;
         conn.alias_out_max = 9;
+        conn.alias_bytes_max = 9;
         let message = Message {
             topic: "a",
             properties: &[],

@@ -20,7 +20,7 @@ impl Shard {
                 client_id: &session.client_id,
                 inflight_count: outgoing.map_or(0, |outgoing| outgoing.inflight_count()),
                 queue_count: outgoing.map_or(0, |outgoing| outgoing.queue_count()),
-                queue_bytes: outgoing.map_or(0, |outgoing| outgoing.queue_bytes()),
+                queue_bytes: outgoing.map_or(0, |outgoing| outgoing.held_bytes()),
             }
         })
     }

@@ -1,5 +1,6 @@
 //! Directed scenarios: each states one promise, on one, two, three and eight shards.
 
+mod abuse;
 mod delivery;
 mod edges;
 mod flow;

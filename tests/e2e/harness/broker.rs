@@ -75,7 +75,11 @@ impl Options {
         }
     }
 
-    pub(crate) fn set(mut self, setting: &str) -> Self {
+    pub(crate) fn set(self, key: &str, value: u64) -> Self {
+        self.setting(&format!("{key}={value}"))
+    }
+
+    pub(crate) fn setting(mut self, setting: &str) -> Self {
         self.settings.push(setting.to_owned());
         self
     }

@@ -233,6 +233,24 @@ impl Client {
         }
     }
 
+    /// Sees the exchanges of messages that were sent together through to their end.
+    #[track_caller]
+    pub(crate) fn complete(&mut self, ids: &[u16], qos: u8) {
+        for &of in ids {
+            match qos {
+                0 => {}
+                1 => {
+                    self.wait_for(|p| matches!(p, Packet::Puback { id, .. } if *id == of));
+                }
+                _ => {
+                    self.wait_for(|p| matches!(p, Packet::Pubrec { id, .. } if *id == of));
+                    self.send(&wire::ack(wire::PUBREL, of));
+                    self.wait_for(|p| matches!(p, Packet::Pubcomp { id, .. } if *id == of));
+                }
+            }
+        }
+    }
+
     /// Publishes the numbers from 0 as payload, `window` of them unacknowledged at most.
     #[track_caller]
     pub(crate) fn publish_window(&mut self, topic: &str, count: u32, qos: u8, window: u32) {
@@ -329,6 +347,23 @@ impl Client {
     pub(crate) fn vanish(mut self) {
         self.finish_writing();
         self.until_end();
+    }
+
+    /// Sends what the kernel takes without waiting; how much that is.
+    pub(crate) fn send_greedily(&mut self, bytes: &[u8]) -> usize {
+        self.stream.set_nonblocking(true).expect("a socket option");
+        // It takes none when the broker does not read, or has closed.
+        let taken = self.stream.write(bytes).unwrap_or(0);
+        self.stream.set_nonblocking(false).expect("a socket option");
+        taken
+    }
+
+    /// True if the broker has closed or sent something that was not read yet.
+    pub(crate) fn has_news(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket option");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).expect("a socket option");
+        !peeked.is_err_and(|e| e.kind() == ErrorKind::WouldBlock)
     }
 
     /// Ends the connection with a TCP reset.
