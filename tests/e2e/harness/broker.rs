@@ -54,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) queue_messages_max: Option<u32>,
     pub(crate) queue_bytes_max: Option<u64>,
     pub(crate) sys_interval_s: Option<u16>,
+    /// Any other setting of muring, as `--set` takes it: `share.strategy=random`.
+    pub(crate) settings: Vec<String>,
     /// Nothing else runs meanwhile.
     pub(crate) alone: bool,
 }
@@ -68,8 +70,14 @@ impl Options {
             queue_messages_max: None,
             queue_bytes_max: None,
             sys_interval_s: None,
+            settings: Vec::new(),
             alone: false,
         }
+    }
+
+    pub(crate) fn set(mut self, setting: &str) -> Self {
+        self.settings.push(setting.to_owned());
+        self
     }
 
     pub(crate) fn alone(mut self) -> Self {
@@ -147,6 +155,7 @@ impl Broker {
                 if let Some(path) = &config {
                     command.arg("--config").arg(path);
                 }
+                command.args(options.settings.iter().flat_map(|setting| ["--set", setting]));
                 (command, None, config)
             }
             Kind::Mosquitto => {
@@ -165,10 +174,16 @@ impl Broker {
             let log = Arc::clone(&log);
             move || log.fill(BufReader::new(stderr))
         });
-        let addr = addr.unwrap_or_else(|| address(&log.wait_for("listening")));
-        log.wait_for(if kind == Kind::Muring { "ready" } else { " running" });
+        let known = addr.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         let reader = Some(reader);
-        Self { addr, kind, child, log, reader, config, ended: false, _share: share }
+        // From here on the process is ended whatever happens, also if it says not what is waited for.
+        let mut broker =
+            Self { addr: known, kind, child, log, reader, config, ended: false, _share: share };
+        if addr.is_none() {
+            broker.addr = address(&broker.log.wait_for("listening"));
+        }
+        broker.log.wait_for(if kind == Kind::Muring { "ready" } else { " running" });
+        broker
     }
 
     /// True if the broker under test is known to deviate here, which is then said.
