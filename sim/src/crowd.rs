@@ -22,6 +22,8 @@ const NAMES: [&str; CLIENTS_MAX] = ["k0", "k1", "k2", "k3", "k4", "k5", "k6", "k
 const TOPICS: [&str; 6] = ["a", "a/b", "b", "s/1", "s/2", "forbidden/x"];
 const FILTERS: [&str; 9] =
     ["#", "a/#", "+/b", "a", "b", "$share/g/#", "$share/g/s/+", "$share/h/s/1", "forbidden/#"];
+/// The longest exchange can be disturbed in most ways.
+const MOSTLY_QOS_2: [QoS; 4] = [QOS[0], QOS[1], QOS[2], QOS[2]];
 const SMALL: &str = "0123456789 a payload of some bytes, enough to be more than one chunk";
 
 /// An identifier that no broker comes to in a short time.
@@ -73,7 +75,7 @@ impl Crowd {
             for _ in 0..acts {
                 if self.begin_act() {
                     self.act();
-                    let count = self.below(25);
+                    let count = self.pick(&[5, 25, 150]);
                     self.world.stir(count);
                     self.look();
                 }
@@ -175,7 +177,7 @@ impl Crowd {
         self.world.clients[client].answers = answers;
         self.world.say_connect(client, &connect);
         // A client need not wait for CONNACK [MQTT-3.1.4-6].
-        let ahead = if self.one_in(20) { 2200 } else { self.pick(&[0, 0, 1, 5]) };
+        let ahead = if self.one_in(10) { 2200 } else { self.pick(&[0, 0, 1, 5]) };
         self.world.write(client, |out| out.extend(codec::PINGREQ.repeat(ahead)));
     }
 
@@ -191,7 +193,7 @@ impl Crowd {
                 let bytes_max = settings.packet_bytes_max;
                 (aliases_max, settings.maximum_qos, settings.retain_available, bytes_max)
             };
-        let (topic, qos) = (self.pick(&TOPICS), self.pick(&QOS).min(qos_max));
+        let (topic, qos) = (self.pick(&TOPICS), self.pick(&MOSTLY_QOS_2).min(qos_max));
         let retain = may_retain && self.one_in(3);
         let payload = match self.below(24) {
             0 => "",
@@ -226,7 +228,7 @@ impl Crowd {
                 let filter = self.pick(&FILTERS);
                 let is_plain = !filter.starts_with("$share");
                 let options = SubscribeOptions {
-                    qos: self.pick(&QOS),
+                    qos: self.pick(&MOSTLY_QOS_2),
                     no_local: is_plain && self.one_in(4),
                     retain_as_published: self.one_in(2),
                     retain_handling: self.pick(&[

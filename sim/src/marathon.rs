@@ -3,8 +3,9 @@
 //!
 //! Nothing goes wrong here: the way is long enough.
 
-use shards::codec::Connect;
+use shards::codec::{AckKind, Connect};
 use shards::ids::{PacketId, QoS, Version};
+use shards::reject::ReasonCode;
 
 use crate::client::{Answers, Got, Message};
 use crate::drive::{Post, keeping};
@@ -33,6 +34,7 @@ impl Marathon {
     pub fn run(&mut self) {
         self.retain_many();
         self.acknowledge_ahead();
+        self.answer_oddly();
         self.go_round();
         self.world.end();
     }
@@ -81,6 +83,40 @@ impl Marathon {
         }
         self.world.disconnect(publisher);
         self.world.disconnect(subscriber);
+    }
+
+    /// A repeated PUBREC has its PUBREL repeated; one with an error ends the exchange.
+    fn answer_oddly(&mut self) {
+        let publisher = self.world.connect("q0", Version::V5);
+        let subscriber = self.world.connect("q1", Version::V5);
+        self.world.subscribe(subscriber, "q", QoS::ExactlyOnce);
+        for (answers, reason, pubrels) in [
+            (Answers::ToPubrec, ReasonCode::Success, 2),
+            (Answers::None, ReasonCode::QuotaExceeded, 0),
+        ] {
+            self.world.answer(subscriber, answers);
+            self.world.publish(publisher, "q", "x", QoS::ExactlyOnce);
+            let id = self.world.clients[subscriber].window_ids().last();
+            let id = id.and_then(PacketId::new).expect("it is in flight");
+            self.answer(subscriber, AckKind::Pubrec, id, reason);
+            let got = std::mem::take(&mut self.world.clients[subscriber].got);
+            let is_pubrel = |got: &&Got| matches!(got, Got::Ack(AckKind::Pubrel, ..));
+            assert_eq!(got.iter().filter(is_pubrel).count(), pubrels);
+            if pubrels > 0 {
+                self.answer(subscriber, AckKind::Pubcomp, id, ReasonCode::Success);
+            }
+        }
+        self.world.expect_quiet();
+        self.world.disconnect(publisher);
+        self.world.disconnect(subscriber);
+    }
+
+    fn answer(&mut self, client: usize, kind: AckKind, id: PacketId, reason: ReasonCode) {
+        let mut bytes = Vec::new();
+        self.world.clients[client].settle(kind, id, reason);
+        self.world.clients[client].ack(kind, id, reason, &mut bytes);
+        self.world.write(client, |out| out.extend_from_slice(&bytes));
+        self.world.settle();
     }
 
     /// One message stays unacknowledged while the identifiers of all others come round. The model
