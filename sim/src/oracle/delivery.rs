@@ -36,6 +36,8 @@ pub struct Published {
     pub(super) rest_tick: u64,
     pub(super) is_accepted: bool,
     pub(super) is_refused: bool,
+    /// A will of which only the rests are known between which it was published.
+    pub(super) is_undated: bool,
     /// How often it came to anybody.
     pub(super) comings: u32,
     /// Who must get it, and at which QoS; `None` while it is on its way.
@@ -67,6 +69,7 @@ impl Published {
             rest_tick: 0,
             is_accepted: false,
             is_refused: false,
+            is_undated: false,
             comings: 0,
             owed: None,
             is_settled: false,

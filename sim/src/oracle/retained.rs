@@ -95,7 +95,7 @@ impl Oracle {
         let is_sure = |number: usize| {
             let message = &published[number];
             match message.qos {
-                _ if message.is_will => message.is_accepted,
+                _ if message.is_will => message.is_accepted && !message.is_undated,
                 QoS::AtMostOnce => rest.online.contains(&(message.publisher, message.wire)),
                 QoS::AtLeastOnce => message.is_accepted,
                 // Sent again, it may have counted when it was sent first.
