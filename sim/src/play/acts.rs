@@ -113,7 +113,7 @@ impl Play {
     fn do_wrong(&mut self, client: usize) {
         let bytes = WRONG[self.below(WRONG.len())];
         self.world.write(client, |out| out.extend_from_slice(bytes));
-        self.oracle.left(client, Leave::Lost);
+        self.leave(client, Leave::Lost);
         let role = &mut self.roles[client];
         role.is_guilty = true;
         role.stage = Stage::Ending;

@@ -23,7 +23,7 @@ impl Play {
         for client in 0..count {
             if self.roles[client].stage == Stage::In && self.is_leaving(client) {
                 self.check_blame(client);
-                self.oracle.left(client, Leave::Lost);
+                self.leave(client, Leave::Lost);
                 self.roles[client].stage = Stage::Ending;
             }
         }

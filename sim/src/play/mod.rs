@@ -285,15 +285,24 @@ impl Play {
         Some((self.oracle.publish(message), delay_s))
     }
 
+    /// The oracle hears of the end of a connection that was welcomed.
+    fn leave(&mut self, client: usize, leave: Leave) {
+        self.oracle.left(client, leave);
+        // Another CONNECT may have taken it over, and with it the will.
+        if self.roles[client].is_muddled {
+            self.oracle.muddle_wills(client);
+        }
+    }
+
     /// What there was of a connection is over for the client.
     fn give_up(&mut self, client: usize, leave: Leave) {
-        let role = &mut self.roles[client];
-        let mut expiry_s = role.asked_expiry_s;
-        match role.stage {
+        let (stage, was_clean) = (self.roles[client].stage, self.roles[client].was_clean);
+        let mut expiry_s = self.roles[client].asked_expiry_s;
+        match stage {
             Stage::Out => {}
             Stage::Ending | Stage::In => {
-                if role.stage == Stage::In {
-                    self.oracle.left(client, leave);
+                if stage == Stage::In {
+                    self.leave(client, leave);
                 }
                 if let Leave::Disconnect { expiry_s: Some(changed_s), .. } = leave {
                     expiry_s = changed_s;
@@ -304,12 +313,13 @@ impl Play {
                 }
             }
             Stage::Dialed => {
-                role.is_muddled = true;
-                role.needs_clean |= role.was_clean;
-                self.oracle.left_unwelcomed(client, expiry_s, role.was_clean);
+                self.roles[client].is_muddled = true;
+                self.roles[client].needs_clean |= was_clean;
+                self.oracle.left_unwelcomed(client, expiry_s, was_clean);
                 self.oracle.muddle_wills(client);
             }
         }
+        let role = &mut self.roles[client];
         role.stage = Stage::Out;
         role.asked.clear();
     }
