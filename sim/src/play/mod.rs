@@ -282,6 +282,8 @@ impl Play {
         let retain = self.one_in(3);
         let mut message = Published::new(client, topic, qos, usize::MAX);
         (message.retain, message.is_will) = (retain, true);
+        // So that a CONNECT that moves to another shard is too large for the ring itself.
+        message.bytes = if self.one_in(12) { 9000 } else { 8 };
         Some((self.oracle.publish(message), delay_s))
     }
 
