@@ -40,17 +40,17 @@ thread_local! {
 /// A seed's scene, apart from its run: what failed can be looked at afterwards.
 #[derive(Debug)]
 enum Stage {
-    Play(Play),
-    Crowd(Crowd),
-    Marathon(Marathon),
+    Play(Box<Play>),
+    Crowd(Box<Crowd>),
+    Marathon(Box<Marathon>),
 }
 
 impl Stage {
     fn new(options: &Options) -> Self {
         match options.scene {
-            Scene::Play | Scene::Stop => Self::Play(Play::with(options)),
-            Scene::Crowd => Self::Crowd(Crowd::with(options)),
-            Scene::Marathon => Self::Marathon(Marathon::with(options)),
+            Scene::Play | Scene::Stop => Self::Play(Box::new(Play::with(options))),
+            Scene::Crowd => Self::Crowd(Box::new(Crowd::with(options))),
+            Scene::Marathon => Self::Marathon(Box::new(Marathon::with(options))),
         }
     }
 

@@ -56,6 +56,12 @@ struct Cli {
     /// Plays every seed twice; both runs must take the same course
     #[arg(long)]
     twice: bool,
+
+    /// Plants one bug after the other in the broker and counts the seeds that find it, at most as
+    /// many as --seeds says
+    #[cfg(feature = "planted")]
+    #[arg(long)]
+    planted: bool,
 }
 
 /// A batch of so many seeds must come to every mark.
@@ -63,6 +69,10 @@ const MARKED_SEEDS_MIN: u64 = 1000;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    #[cfg(feature = "planted")]
+    if cli.planted {
+        return planted(cli.seeds);
+    }
     let Some(seed) = cli.seed else {
         let plan = Plan { start: cli.start, count: cli.seeds, is_twice: cli.twice };
         return many(&plan, cli.marks);
@@ -74,6 +84,14 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Every bug must be found.
+#[cfg(feature = "planted")]
+fn planted(seeds: u64) -> ExitCode {
+    let table = sim::planted::table(seeds);
+    print!("{table}");
+    if table.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// What the flags leave out.

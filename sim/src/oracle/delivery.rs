@@ -26,6 +26,8 @@ pub struct Published {
     pub is_will: bool,
     /// Its acknowledgement says whether anybody has a matching subscription.
     pub is_told_matches: bool,
+    /// Its acknowledgement may be an error; sent again, it then counts as a new message.
+    pub may_be_refused: bool,
     /// The publisher has sent it again so often.
     pub repeats: u32,
     /// It was worked on not before, and not after.
@@ -34,6 +36,8 @@ pub struct Published {
     pub(super) rest_tick: u64,
     pub(super) is_accepted: bool,
     pub(super) is_refused: bool,
+    /// A will of which only the rests are known between which it was published.
+    pub(super) is_undated: bool,
     /// How often it came to anybody.
     pub(super) comings: u32,
     /// Who must get it, and at which QoS; `None` while it is on its way.
@@ -58,17 +62,27 @@ impl Published {
             wire,
             is_will: false,
             is_told_matches: false,
+            may_be_refused: false,
             repeats: 0,
             at: (Time::ZERO, None),
             tick: 0,
             rest_tick: 0,
             is_accepted: false,
             is_refused: false,
+            is_undated: false,
             comings: 0,
             owed: None,
             is_settled: false,
             is_blurred: false,
             members: Vec::new(),
+        }
+    }
+
+    /// How often it may go to one session.
+    pub(super) fn sent_count(&self) -> u32 {
+        match self.qos {
+            QoS::ExactlyOnce if !self.may_be_refused => 1,
+            _ => 1 + self.repeats,
         }
     }
 
@@ -238,6 +252,7 @@ impl Oracle {
         let came = session.came.entry(number).or_default();
         came.all += 1;
         came.firsts += u32::from(!message.dup);
+        came.once += u32::from(message.qos != QoS::AtLeastOnce);
         // A repeated QoS 2 message is not shown twice by the model.
         let is_shown_once = !message.dup || message.qos == QoS::ExactlyOnce;
         came.copies += u32::from(is_shown_once && is_copy);
@@ -247,28 +262,26 @@ impl Oracle {
             came.copies
         );
         let spare = came.copies.min(copies_max);
-        // A QoS 2 publish that was refused may not have heard of it and comes again as a new one.
-        let is_new_again = published.qos == QoS::AtLeastOnce || self.may_refuse;
-        let sent = 1 + if is_new_again { published.repeats } else { 0 };
+        let sent = published.sent_count();
         assert!(
             came.firsts <= sent + spare || came.is_refused,
             "message {number} was sent {} times to client {client}",
             came.firsts
         );
         assert!(
-            message.qos == QoS::AtLeastOnce || came.all <= sent + spare || came.is_refused,
+            message.qos == QoS::AtLeastOnce || came.once <= sent + spare || came.is_refused,
             "message {number} at {:?} came {} times to client {client}",
             message.qos,
-            came.all
+            came.once
         );
         came.is_refused |= message.is_refused;
         let is_first = came.all == 1;
         if is_live && !is_copy && is_first {
             self.check_order(client, number, message.qos);
         }
-        if is_live && !is_copy && self.published[number].retain {
+        if is_live && !is_copy && self.published[number].retain && !self.published[number].is_will {
             let published = &self.published[number];
-            let key = (published.publisher, published.topic);
+            let key = (published.topic, published.publisher);
             let latest = self.sessions[client].latest_set.entry(key).or_default();
             *latest = (*latest).max(number);
         }

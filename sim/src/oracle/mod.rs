@@ -53,8 +53,6 @@ pub struct Oracle {
     missing: [u64; 2],
     /// The first of each, for the report.
     first_missing: [Option<(usize, usize)>; 2],
-    /// The broker may refuse what it has delivered to some: a queue or the retained messages are full.
-    may_refuse: bool,
 }
 
 /// Who is there while the world is at rest.
@@ -75,7 +73,7 @@ impl Rest<'_> {
 
 impl Oracle {
     #[must_use]
-    pub fn new(count: usize, now: Time, may_refuse: bool) -> Self {
+    pub fn new(count: usize, now: Time) -> Self {
         Self {
             sessions: (0..count).map(|_| Session::default()).collect(),
             published: Vec::new(),
@@ -89,7 +87,6 @@ impl Oracle {
             look_tick: 1,
             missing: [0; 2],
             first_missing: [None; 2],
-            may_refuse,
         }
     }
 

@@ -72,12 +72,19 @@ impl Oracle {
                 "retained message {number} came to client {client}, but is not the last one"
             );
         }
-        let key = (published.publisher, published.topic);
-        let newer = self.sessions[client].latest_set.get(&key).copied();
-        assert!(
-            newer.is_none_or(|newer| newer <= number) || published.repeats > 0,
-            "retained message {number} came to client {client} behind the newer {newer:?}"
-        );
+        if published.repeats > 0 {
+            return;
+        }
+        // Newer are later ones of the same publisher, and those of others with a rest in between.
+        let of_topic = (published.topic, 0)..=(published.topic, usize::MAX);
+        for (&(_, publisher), &live) in self.sessions[client].latest_set.range(of_topic) {
+            let is_newer = publisher == published.publisher && live > number
+                || self.published[live].rest_tick > published.tick;
+            assert!(
+                !is_newer,
+                "retained message {number} came to client {client} behind the newer {live}"
+            );
+        }
     }
 
     /// The world rests: what was sent since the last rest has found its order.
@@ -88,7 +95,7 @@ impl Oracle {
         let is_sure = |number: usize| {
             let message = &published[number];
             match message.qos {
-                _ if message.is_will => message.is_accepted,
+                _ if message.is_will => message.is_accepted && !message.is_undated,
                 QoS::AtMostOnce => rest.online.contains(&(message.publisher, message.wire)),
                 QoS::AtLeastOnce => message.is_accepted,
                 // Sent again, it may have counted when it was sent first.

@@ -66,8 +66,8 @@ pub struct Session {
     pub(super) empty: BTreeMap<&'static str, u32>,
     /// By publisher, topic and QoS: the latest message that came for the first time.
     pub(super) latest: BTreeMap<(usize, &'static str, QoS), usize>,
-    /// By publisher and topic: the latest message published with RETAIN that came live.
-    pub(super) latest_set: BTreeMap<(usize, &'static str), usize>,
+    /// By topic and publisher: the latest message published with RETAIN that came live.
+    pub(super) latest_set: BTreeMap<(&'static str, usize), usize>,
 }
 
 /// How often a message came to a session.
@@ -75,6 +75,8 @@ pub struct Session {
 pub(super) struct Came {
     pub(super) all: u32,
     pub(super) firsts: u32,
+    /// At QoS 0 and 2.
+    pub(super) once: u32,
     /// Of `firsts`: with RETAIN, for a new subscription.
     pub(super) copies: u32,
     /// The client answered it with an error.

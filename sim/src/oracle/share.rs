@@ -25,7 +25,7 @@ impl Oracle {
         came.is_refused |= message.is_refused;
         came.all += 1;
         came.firsts += u32::from(!message.dup);
-        let sent = 1 + if published.qos == QoS::AtLeastOnce { published.repeats } else { 0 };
+        let sent = published.sent_count();
         assert!(
             came.firsts <= sent || published.is_blurred || came.is_refused,
             "message {number} was sent {} times to client {client}",
@@ -34,7 +34,7 @@ impl Oracle {
         if !published.members.contains(&client) {
             published.members.push(client);
         }
-        let is_once = published.repeats == 0 || published.qos == QoS::ExactlyOnce;
+        let is_once = published.sent_count() == 1;
         assert!(
             published.members.len() == 1 || published.is_blurred || !is_once,
             "message {number} came to {} members",

@@ -48,7 +48,7 @@ struct Will {
     number: usize,
     delay_s: u32,
     fate: Fate,
-    /// It stands in the log of retained messages.
+    /// It stands in the log of retained messages, for the last time.
     is_logged: bool,
 }
 
@@ -85,8 +85,6 @@ impl Oracle {
                 will.fate = Fate::Armed;
                 continue;
             }
-            // Since the last rest it may have come out once more.
-            will.is_logged &= will.fate != Fate::Open;
             will.fate = match will.fate {
                 Fate::Out | Fate::Never | Fate::Closed => will.fate,
                 _ if is_muddled => Fate::Open,
@@ -173,15 +171,17 @@ impl Oracle {
     fn log_will(&mut self, at: usize) {
         let will = &self.wills.all[at];
         let message = &self.published[will.number];
+        let is_final = matches!(will.fate, Fate::Out | Fate::Closed);
         let may_be_out = match will.fate {
             Fate::Out | Fate::Closed => !will.is_logged,
-            Fate::Open => true,
+            Fate::Open | Fate::Leaving(_) => true,
             Fate::Pending(earliest, _) => self.now >= earliest,
-            _ => false,
+            Fate::Asked | Fate::Armed | Fate::Dropping | Fate::Never => false,
         };
         if message.retain && may_be_out {
-            self.wills.all[at].is_logged = true;
-            let (topic, number) = (message.topic, self.wills.all[at].number);
+            let (topic, number) = (message.topic, will.number);
+            self.wills.all[at].is_logged = is_final;
+            self.published[number].is_undated |= !is_final;
             self.retained.log(topic, number, usize::MAX - number);
         }
     }
@@ -205,7 +205,8 @@ impl Oracle {
         };
         let out = count(|fate, _| *fate == Fate::Out);
         let may = count(|fate, now| match fate {
-            Fate::Open | Fate::Closed => true,
+            // The client may not know that the connection is long over.
+            Fate::Open | Fate::Closed | Fate::Leaving(_) => true,
             Fate::Pending(earliest, _) => now >= *earliest,
             _ => false,
         });

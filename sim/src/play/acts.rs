@@ -43,7 +43,7 @@ impl Play {
                 let wire = self.world.clients[client].wire;
                 self.world.wires[wire].is_stalled = false;
             }
-            7 | 8 if is_in => self.ask(client),
+            7 | 8 | 16 if is_in => self.ask(client),
             9 if is_in => self.drop_filters(client),
             10 if is_in => self.fall_silent(client),
             11 if is_in => self.catch_up(client),
@@ -104,7 +104,8 @@ impl Play {
         wire.is_stalled = false;
         // A connection that the broker ends before it has read this ends with its will.
         let is_sure = self.world.settings.overflow != OverflowPolicy::Disconnect;
-        let expiry_s = disconnect.session_expiry_s;
+        let expiry_max_s = self.world.settings.session_expiry_max_s;
+        let expiry_s = disconnect.session_expiry_s.map(|secs| secs.min(expiry_max_s));
         self.give_up(client, Leave::Disconnect { with_will, expiry_s, is_sure });
     }
 
@@ -112,7 +113,7 @@ impl Play {
     fn do_wrong(&mut self, client: usize) {
         let bytes = WRONG[self.below(WRONG.len())];
         self.world.write(client, |out| out.extend_from_slice(bytes));
-        self.oracle.left(client, Leave::Lost);
+        self.leave(client, Leave::Lost);
         let role = &mut self.roles[client];
         role.is_guilty = true;
         role.stage = Stage::Ending;
@@ -132,7 +133,7 @@ impl Play {
         let wire = self.world.clients[client].wire;
         let is_v5 = self.is_v5(client);
         let mut message = Published::new(client, topic, qos, wire);
-        message.retain = self.one_in(4);
+        message.retain = self.one_in(3);
         message.bytes = match self.below(24) {
             0 => 9000,
             1..4 => 150,
@@ -140,7 +141,12 @@ impl Play {
             _ => 8,
         };
         message.expiry_s =
-            if is_v5 && self.one_in(6) { Some([10, 1000][self.below(2)]) } else { None };
+            if is_v5 && self.one_in(4) { Some([10, 1000][self.below(2)]) } else { None };
+        // A full queue that refuses, or no room for a retained message.
+        let settings = &self.world.settings;
+        let is_tight = settings.retained_messages_max < 100;
+        message.may_be_refused =
+            settings.overflow == OverflowPolicy::Refuse || message.retain && is_tight;
         message.is_told_matches = is_v5 && !message.retain;
         let (bytes, retain, expiry_s) = (message.bytes, message.retain, message.expiry_s);
         let number = self.oracle.publish(message);

@@ -23,7 +23,7 @@ impl Play {
         for client in 0..count {
             if self.roles[client].stage == Stage::In && self.is_leaving(client) {
                 self.check_blame(client);
-                self.oracle.left(client, Leave::Lost);
+                self.leave(client, Leave::Lost);
                 self.roles[client].stage = Stage::Ending;
             }
         }
@@ -97,9 +97,7 @@ impl Play {
             }
             Got::Ack(AckKind::Puback | AckKind::Pubrec, id, reason) => {
                 if let Some(&number) = self.roles[client].messages.get(&id) {
-                    // A full queue that refuses, or no room for a retained message.
-                    let may_be_refused = self.world.settings.overflow == OverflowPolicy::Refuse
-                        || self.oracle.published(number).retain;
+                    let may_be_refused = self.oracle.published(number).may_be_refused;
                     assert!(
                         !reason.is_error() || reason == ReasonCode::QuotaExceeded && may_be_refused,
                         "{reason:?} for message {number} of client {client}"

@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use shards::codec::{Connect, Will};
 use shards::counters::Snapshot;
 use shards::ids::{QoS, Version};
-use shards::limits::OverflowPolicy;
 use shards::rng::Rng;
 use shards::time::Time;
 
@@ -124,7 +123,7 @@ impl Play {
         world.clients.push(Client::new("probe", Version::V5, usize::MAX));
         let now = world.now.time;
         Self {
-            oracle: Oracle::new(roles.len(), now, may_refuse(&options.settings)),
+            oracle: Oracle::new(roles.len(), now),
             world,
             rng,
             roles,
@@ -283,18 +282,29 @@ impl Play {
         let retain = self.one_in(3);
         let mut message = Published::new(client, topic, qos, usize::MAX);
         (message.retain, message.is_will) = (retain, true);
+        // So that a CONNECT that moves to another shard is too large for the ring itself.
+        message.bytes = if self.one_in(12) { 9000 } else { 8 };
         Some((self.oracle.publish(message), delay_s))
+    }
+
+    /// The oracle hears of the end of a connection that was welcomed.
+    fn leave(&mut self, client: usize, leave: Leave) {
+        self.oracle.left(client, leave);
+        // Another CONNECT may have taken it over, and with it the will.
+        if self.roles[client].is_muddled {
+            self.oracle.muddle_wills(client);
+        }
     }
 
     /// What there was of a connection is over for the client.
     fn give_up(&mut self, client: usize, leave: Leave) {
-        let role = &mut self.roles[client];
-        let mut expiry_s = role.asked_expiry_s;
-        match role.stage {
+        let (stage, was_clean) = (self.roles[client].stage, self.roles[client].was_clean);
+        let mut expiry_s = self.roles[client].asked_expiry_s;
+        match stage {
             Stage::Out => {}
             Stage::Ending | Stage::In => {
-                if role.stage == Stage::In {
-                    self.oracle.left(client, leave);
+                if stage == Stage::In {
+                    self.leave(client, leave);
                 }
                 if let Leave::Disconnect { expiry_s: Some(changed_s), .. } = leave {
                     expiry_s = changed_s;
@@ -305,12 +315,13 @@ impl Play {
                 }
             }
             Stage::Dialed => {
-                role.is_muddled = true;
-                role.needs_clean |= role.was_clean;
-                self.oracle.left_unwelcomed(client, expiry_s, role.was_clean);
+                self.roles[client].is_muddled = true;
+                self.roles[client].needs_clean |= was_clean;
+                self.oracle.left_unwelcomed(client, expiry_s, was_clean);
                 self.oracle.muddle_wills(client);
             }
         }
+        let role = &mut self.roles[client];
         role.stage = Stage::Out;
         role.asked.clear();
     }
@@ -340,11 +351,4 @@ impl Role {
             asked: BTreeMap::new(),
         }
     }
-}
-
-/// Whether these limits are reached by what is played.
-fn may_refuse(settings: &shards::limits::Settings) -> bool {
-    settings.overflow == OverflowPolicy::Refuse
-        || settings.retained_messages_max < 1000
-        || settings.retained_bytes_max < 1000
 }

@@ -17,9 +17,9 @@ impl Play {
             }
             let client = self.below(self.roles.len());
             let is_in = self.is_in(client);
-            match self.below(10) {
+            match self.below(11) {
                 0 => self.begin_anew(client),
-                1 => self.pass_time(),
+                1 | 10 => self.pass_time(),
                 2 if is_in => {
                     self.say_goodbye(client);
                     self.rest();
