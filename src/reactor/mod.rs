@@ -17,6 +17,7 @@ mod notes;
 mod op;
 mod park;
 mod sending;
+mod sleeper;
 
 use std::io;
 use std::sync::Arc;
@@ -54,6 +55,12 @@ const BUSY_SLEEP: Duration = Duration::from_micros(50);
 
 /// After `Input::Stop` has been carried out, how long the ends of connections may take.
 const TEARDOWN_MAX: Duration = Duration::from_millis(500);
+
+/// What [`sleeper`] stands upon; a model of it puts something else in this place.
+mod sync {
+    pub(super) use std::sync::OnceLock;
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+}
 
 /// What a reactor is made of.
 #[derive(Debug)]
@@ -339,13 +346,13 @@ impl<C: Core> Reactor<C> {
     fn sleep(&mut self) -> io::Result<()> {
         let start = clock::monotonic();
         let timeout = self.next_alarm().map(|alarm| alarm.since(start));
-        self.stations.lie_down(self.shard);
-        let result = if self.core.has_mail() || timeout == Some(Duration::ZERO) {
-            self.net.submit()
-        } else {
+        let may_sleep = self.stations.lie_down(self.shard, || self.core.has_mail());
+        let result = if may_sleep && timeout != Some(Duration::ZERO) {
             let result = self.net.submit_and_sleep(timeout);
             self.load.add_idle(clock::monotonic().since(start));
             result
+        } else {
+            self.net.submit()
         };
         self.stations.get_up(self.shard);
         result

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use shards::ids::ShardId;
 
 use super::net_ring::Bell;
+use super::sleeper::Sleeper;
 
 /// What a shard does when there is nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +24,8 @@ pub enum Idle {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Station {
-    /// True from before the last look at the mail until after the sleep.
-    asleep: AtomicBool,
-    /// The shard's net ring, once there is one.
-    doorbell: OnceLock<OwnedFd>,
+    /// The doorbell is the shard's net ring.
+    sleeper: Sleeper<OwnedFd>,
     bell: Bell,
 }
 
@@ -44,10 +42,7 @@ impl Stations {
     /// # Errors
     /// If the descriptors that wake the shards cannot be made.
     pub fn new(shards: u8) -> io::Result<Self> {
-        let station = |_| {
-            let bell = Bell::new()?;
-            Ok(Station { asleep: AtomicBool::new(false), doorbell: OnceLock::new(), bell })
-        };
+        let station = |_| Ok(Station { sleeper: Sleeper::new(), bell: Bell::new()? });
         let stations = (0..shards).map(station).collect::<io::Result<_>>()?;
         Ok(Self { stations, stopping: AtomicBool::new(false), stopped: AtomicUsize::new(0) })
     }
@@ -84,12 +79,11 @@ impl Stations {
         u8::try_from(self.stations.len()).unwrap_or(u8::MAX)
     }
 
-    /// Publishes where `shard` sleeps. Before this, its doorbell is silent; it looks at its mail once
-    /// more after it.
+    /// See [`Sleeper::announce`].
     pub(super) fn announce(&self, shard: ShardId, doorbell: OwnedFd) {
         if let Some(station) = self.stations.get(shard.index()) {
-            let first = station.doorbell.set(doorbell);
-            debug_assert!(first.is_ok(), "shard {shard} announced twice");
+            let is_first = station.sleeper.announce(doorbell);
+            debug_assert!(is_first, "shard {shard} announced twice");
         }
     }
 
@@ -97,36 +91,20 @@ impl Stations {
         self.stations.get(shard.index()).map(|station| station.bell.fd())
     }
 
-    /// Says that `shard` is about to sleep. It must look at its mail *after* this, and not sleep if
-    /// there is some.
-    ///
-    /// Either the poster sees `asleep`, or the sleeper sees the mail: the sleeper writes `asleep` and
-    /// then reads the rings, the poster writes the ring and then reads `asleep`, and each has a
-    /// sequentially consistent fence between its write and its read. Without both fences each side
-    /// could read the old value, and mail would wait for an unrelated wake-up.
-    pub(super) fn lie_down(&self, shard: ShardId) {
-        if let Some(station) = self.stations.get(shard.index()) {
-            station.asleep.store(true, Ordering::Relaxed);
-            fence(Ordering::SeqCst);
-        }
+    /// See [`Sleeper::lie_down`].
+    pub(super) fn lie_down(&self, shard: ShardId, has_mail: impl FnOnce() -> bool) -> bool {
+        self.stations.get(shard.index()).is_some_and(|station| station.sleeper.lie_down(has_mail))
     }
 
     pub(super) fn get_up(&self, shard: ShardId) {
         if let Some(station) = self.stations.get(shard.index()) {
-            station.asleep.store(false, Ordering::Relaxed);
+            station.sleeper.get_up();
         }
     }
 
-    /// The ring to knock at after mail was posted to `shard`; `None` if it is awake or somebody else
-    /// knocks already. See [`Self::lie_down`].
+    /// See [`Sleeper::knock`].
     pub(super) fn knock(&self, shard: ShardId) -> Option<BorrowedFd<'_>> {
-        fence(Ordering::SeqCst);
-        let station = self.stations.get(shard.index())?;
-        let doorbell = station.doorbell.get()?;
-        if !station.asleep.load(Ordering::Relaxed) {
-            return None;
-        }
-        station.asleep.swap(false, Ordering::AcqRel).then(|| doorbell.as_fd())
+        self.stations.get(shard.index())?.sleeper.knock().map(OwnedFd::as_fd)
     }
 
     fn wake_all(&self) {
@@ -144,12 +122,12 @@ mod tests {
     fn only_a_sleeper_is_rung_and_only_once() {
         let stations = Stations::new(2).unwrap();
         let target = ShardId(1);
-        stations.lie_down(target);
+        assert!(stations.lie_down(target, || false));
         assert!(stations.knock(target).is_none(), "no ring yet");
         stations.announce(target, Bell::new().unwrap().fd().try_clone_to_owned().unwrap());
         assert!(stations.knock(target).is_some());
         assert!(stations.knock(target).is_none(), "somebody has rung already");
-        stations.lie_down(target);
+        assert!(!stations.lie_down(target, || true), "mail has come meanwhile");
         stations.get_up(target);
         assert!(stations.knock(target).is_none(), "awake");
         assert!(stations.knock(ShardId(9)).is_none());
