@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use arbitrary::{Arbitrary, Unstructured};
 use shards::codec::{
-    AckKind, Connect, Disconnect, RetainHandling, SubscribeOptions, Unsubscribe, Will,
+    AckKind, Connect, Disconnect, Property, RetainHandling, SubscribeOptions, Unsubscribe, Will,
 };
 use shards::ids::{PacketId, QoS, Version};
 use shards::limits::{OverflowPolicy, Settings, ShareStrategy};
@@ -63,6 +63,7 @@ enum Op {
         client: u8,
         topic: u8,
         qos: u8,
+        properties: u8,
         retain: bool,
         is_large: bool,
     },
@@ -204,8 +205,9 @@ impl Play {
                 self.world
                     .write(client, |out| Unsubscribe::new(id, &[filter]).encode(version, out));
             }
-            Op::Publish { client, topic, qos, retain, is_large } => {
-                self.publish(client, topic, qos, retain, is_large);
+            Op::Publish { client, topic, qos, properties, retain, is_large } => {
+                let qos = QOS[usize::from(qos) % QOS.len()];
+                self.publish(client, topic, qos, properties, retain, is_large);
             }
             Op::Acknowledge { client, kind, id, has_failed } => {
                 self.acknowledge(client, kind, id, has_failed);
@@ -289,31 +291,47 @@ impl Play {
         }
     }
 
-    fn subscribe(&mut self, client: u8, filter: u8, options: u8) {
+    fn subscribe(&mut self, client: u8, filter: u8, bits: u8) {
         let Some(client) = self.one_in(client) else { return };
         let filter = FILTERS[usize::from(filter) % FILTERS.len()];
         let handlings = [RetainHandling::Always, RetainHandling::IfNew, RetainHandling::Never];
         let options = SubscribeOptions {
             // A shared subscription must not have it.
-            no_local: options & 4 != 0 && !filter.starts_with("$share/"),
-            retain_as_published: options & 8 != 0,
-            retain_handling: handlings[usize::from(options >> 4) % handlings.len()],
-            ..SubscribeOptions::new(QOS[usize::from(options % 3)])
+            no_local: bits & 4 != 0 && !filter.starts_with("$share/"),
+            retain_as_published: bits & 8 != 0,
+            retain_handling: handlings[usize::from(bits >> 4) % handlings.len()],
+            ..SubscribeOptions::new(QOS[usize::from(bits % 3)])
         };
-        self.world.say_subscribe(client, None, &[(filter, options)]);
+        let id = (self.world.clients[client].version.is_v5() && bits & 2 != 0).then_some(7);
+        self.world.say_subscribe(client, id, &[(filter, options)]);
     }
 
-    fn publish(&mut self, client: u8, topic: u8, qos: u8, retain: bool, is_large: bool) {
+    fn publish(
+        &mut self,
+        client: u8,
+        topic: u8,
+        qos: QoS,
+        properties: u8,
+        retain: bool,
+        is_large: bool,
+    ) {
         let Some(client) = self.one_in(client) else { return };
         let topic = TOPICS[usize::from(topic) % TOPICS.len()];
-        let qos = QOS[usize::from(qos) % QOS.len()];
         let number = self.published.len();
         self.published.push(qos);
         // Large enough to travel by reference.
         let filling = if is_large { " ".repeat(9000) } else { String::new() };
         // Retained messages come once more with each subscription: they are not counted.
         let text = if retain { format!("r{filling}") } else { format!("{number}{filling}") };
-        self.world.say(client, &Post { retain, ..Post::new(topic, &text, qos) });
+        let alias = Property::TopicAlias(1 + u16::from(properties >> 6));
+        let expiry = Property::MessageExpiry(u32::from(properties >> 4 & 3) * 10);
+        let properties = match properties & 3 {
+            0 => &[][..],
+            1 => &[alias][..],
+            2 => &[expiry][..],
+            _ => &[alias, expiry][..],
+        };
+        self.world.say(client, &Post { retain, properties, ..Post::new(topic, &text, qos) });
     }
 
     fn acknowledge(&mut self, client: u8, kind: u8, id: u8, has_failed: bool) {
