@@ -10,6 +10,7 @@
 
 mod clients;
 mod connect;
+#[expect(dead_code, reason = "some of it is for the tests in tests/normative")]
 mod harness;
 mod load;
 mod malformed;

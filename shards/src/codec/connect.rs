@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn mqtt_3_1_2_2_each_client_understands_its_refusal() {
+    fn mqtt_5_3_1_2_2_each_client_understands_its_refusal() {
         check_refused(b"MQTT", 6, Some(Version::V5));
         check_refused(b"MQTT", 3, Some(Version::V311));
         check_refused(b"MQTT", 0, Some(Version::V311));

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn mqtt_3_3_2_17_user_properties_are_handed_on_in_their_order() {
+    fn mqtt_5_3_3_2_17_user_properties_are_handed_on_in_their_order() {
         let users = [Property::User("b", "1"), Property::User("a", "2"), Property::User("b", "1")];
         check(&users, &users);
         check(&[], &[]);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn mqtt_3_3_4_4_all_subscription_identifiers_are_told() {
+    fn mqtt_5_3_3_4_4_all_subscription_identifiers_are_told() {
         let ids = [1, 268_435_455, 1].map(|value| SubscriptionId::new(value).unwrap());
         let raw = block(&ids.map(Property::SubscriptionId));
         let message = MessageProperties::parse(&raw).unwrap();

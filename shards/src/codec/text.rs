@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn mqtt_1_5_4_1_only_well_formed_utf8() {
+    fn mqtt_5_1_5_4_1_only_well_formed_utf8() {
         check("a/ä/€/𝄞".as_bytes(), true, true);
         check(&[0xED, 0xA0, 0x80], false, false);
         check(&[0xED, 0xBF, 0xBF], false, false);
@@ -93,21 +93,21 @@ mod tests {
     }
 
     #[test]
-    fn mqtt_1_5_4_2_no_nul() {
+    fn mqtt_5_1_5_4_2_no_nul() {
         check(b"a\0b", false, false);
         check(b"\0", false, false);
         check(b"a\x01\x7f", true, true);
     }
 
     #[test]
-    fn mqtt_1_5_4_3_feff_is_kept() {
+    fn mqtt_5_1_5_4_3_feff_is_kept() {
         assert_eq!(string(&[0xEF, 0xBB, 0xBF, b'a']), Ok("\u{FEFF}a"));
         assert_eq!(topic_name(&[0xEF, 0xBB, 0xBF]), Ok("\u{FEFF}"));
         check("\u{FFFE}\u{FFFF}".as_bytes(), true, true);
     }
 
     #[test]
-    fn mqtt_3_3_2_2_no_wildcards_in_a_topic_name() {
+    fn mqtt_5_3_3_2_2_no_wildcards_in_a_topic_name() {
         check(b"a/+/b", true, false);
         check(b"a/#", true, false);
         check(b"", true, true);

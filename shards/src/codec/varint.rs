@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn mqtt_1_5_5_1_fewest_bytes_at_every_edge() {
+    fn mqtt_5_1_5_5_1_fewest_bytes_at_every_edge() {
         check(0, &[0x00]);
         check(127, &[0x7F]);
         check(128, &[0x80, 0x01]);
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn mqtt_1_5_5_1_more_bytes_than_needed_is_malformed() {
+    fn mqtt_5_1_5_5_1_more_bytes_than_needed_is_malformed() {
         for bytes in
             [&[0x80, 0x00][..], &[0xFF, 0x00], &[0x80, 0x80, 0x00], &[0xFF, 0xFF, 0x80, 0x00]]
         {

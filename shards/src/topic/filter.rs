@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn mqtt_4_7_2_1_leading_wildcards_do_not_reach_dollar_topics() {
+    fn mqtt_5_4_7_2_1_leading_wildcards_do_not_reach_dollar_topics() {
         check_match("#", "$SYS/x", false);
         check_match("+/x", "$SYS/x", false);
         check_match("$share/g/#", "$SYS/x", false);

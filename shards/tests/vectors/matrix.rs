@@ -186,7 +186,7 @@ fn check_reasons(what: &str, allowed: &[u8], packet: impl Fn(u8) -> Vec<u8>) {
 }
 
 #[test]
-fn mqtt_3_2_2_8_reason_codes_of_connack() {
+fn mqtt_5_3_2_2_8_reason_codes_of_connack() {
     let allowed = [
         0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95,
         0x97, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F,
@@ -195,32 +195,32 @@ fn mqtt_3_2_2_8_reason_codes_of_connack() {
 }
 
 #[test]
-fn mqtt_3_4_2_1_reason_codes_of_puback_and_pubrec() {
+fn mqtt_5_3_4_2_1_reason_codes_of_puback_and_pubrec() {
     let allowed = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
     check_reasons("PUBACK", &allowed, |byte| vec![0x40, 3, 0, 1, byte]);
     check_reasons("PUBREC", &allowed, |byte| vec![0x50, 3, 0, 1, byte]);
 }
 
 #[test]
-fn mqtt_3_6_2_1_reason_codes_of_pubrel_and_pubcomp() {
+fn mqtt_5_3_6_2_1_reason_codes_of_pubrel_and_pubcomp() {
     check_reasons("PUBREL", &[0x00, 0x92], |byte| vec![0x62, 3, 0, 1, byte]);
     check_reasons("PUBCOMP", &[0x00, 0x92], |byte| vec![0x70, 3, 0, 1, byte]);
 }
 
 #[test]
-fn mqtt_3_9_3_2_reason_codes_of_suback() {
+fn mqtt_5_3_9_3_2_reason_codes_of_suback() {
     let allowed = [0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2];
     check_reasons("SUBACK", &allowed, |byte| vec![0x90, 5, 0, 1, 0, 0, byte]);
 }
 
 #[test]
-fn mqtt_3_11_3_2_reason_codes_of_unsuback() {
+fn mqtt_5_3_11_3_2_reason_codes_of_unsuback() {
     let allowed = [0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91];
     check_reasons("UNSUBACK", &allowed, |byte| vec![0xB0, 5, 0, 1, 0, 0, byte]);
 }
 
 #[test]
-fn mqtt_3_14_2_1_reason_codes_of_disconnect() {
+fn mqtt_5_3_14_2_1_reason_codes_of_disconnect() {
     let allowed = [
         0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8C, 0x8D, 0x8E, 0x8F, 0x90, 0x93,
         0x94, 0x95, 0x96, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
@@ -229,7 +229,7 @@ fn mqtt_3_14_2_1_reason_codes_of_disconnect() {
 }
 
 #[test]
-fn mqtt_3_15_2_1_reason_codes_of_auth() {
+fn mqtt_5_3_15_2_1_reason_codes_of_auth() {
     let packet = |byte| [&[0xF0, 6, byte, 4], METHOD].concat();
     check_reasons("AUTH", &[0x00, 0x18, 0x19], packet);
 }

@@ -54,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) queue_messages_max: Option<u32>,
     pub(crate) queue_bytes_max: Option<u64>,
     pub(crate) sys_interval_s: Option<u16>,
+    /// Any other setting of muring, as `--set` takes it: `share.strategy=random`.
+    pub(crate) settings: Vec<String>,
     /// Nothing else runs meanwhile.
     pub(crate) alone: bool,
 }
@@ -68,8 +70,14 @@ impl Options {
             queue_messages_max: None,
             queue_bytes_max: None,
             sys_interval_s: None,
+            settings: Vec::new(),
             alone: false,
         }
+    }
+
+    pub(crate) fn set(mut self, setting: &str) -> Self {
+        self.settings.push(setting.to_owned());
+        self
     }
 
     pub(crate) fn alone(mut self) -> Self {
@@ -147,6 +155,7 @@ impl Broker {
                 if let Some(path) = &config {
                     command.arg("--config").arg(path);
                 }
+                command.args(options.settings.iter().flat_map(|setting| ["--set", setting]));
                 (command, None, config)
             }
             Kind::Mosquitto => {

@@ -128,14 +128,28 @@ impl Client {
         }
     }
 
+    /// The bytes of the next packet, for tests of the form itself. Nothing may be kept aside.
+    #[track_caller]
+    pub(crate) fn recv_bytes(&mut self) -> Vec<u8> {
+        assert!(self.aside.is_empty(), "skipped over: {:?}", self.aside);
+        let (_, bytes) = self.read_frame().expect("a packet, not the end of the connection");
+        bytes
+    }
+
     #[track_caller]
     fn read_packet(&mut self) -> Option<Packet> {
+        let (body, bytes) = self.read_frame()?;
+        Some(Packet::decode(bytes[0], self.version, &bytes[body..]))
+    }
+
+    /// A whole packet, and where its body begins.
+    #[track_caller]
+    fn read_frame(&mut self) -> Option<(usize, Vec<u8>)> {
         loop {
             if let Some((body, end)) = frame(&self.bytes[self.start..]) {
-                let bytes = &self.bytes[self.start..self.start + end];
-                let packet = Packet::decode(bytes[0], self.version, &bytes[body..]);
+                let bytes = self.bytes[self.start..self.start + end].to_vec();
                 self.start += end;
-                return Some(packet);
+                return Some((body, bytes));
             }
             self.bytes.drain(..self.start);
             self.start = 0;
