@@ -24,6 +24,8 @@ pub fn start(format: LogFormat, level: LogLevel) -> LogGuard {
     let lines = tracing_subscriber::fmt()
         .with_max_level(filter(level))
         .with_target(false)
+        // Else it depends on whether some other crate of the build wants colours.
+        .with_ansi(false)
         .with_writer(writer);
     // Fails if a program that runs a broker inside itself has a log of its own, which then counts.
     let _ = match format {

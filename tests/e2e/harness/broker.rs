@@ -174,10 +174,16 @@ impl Broker {
             let log = Arc::clone(&log);
             move || log.fill(BufReader::new(stderr))
         });
-        let addr = addr.unwrap_or_else(|| address(&log.wait_for("listening")));
-        log.wait_for(if kind == Kind::Muring { "ready" } else { " running" });
+        let known = addr.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         let reader = Some(reader);
-        Self { addr, kind, child, log, reader, config, ended: false, _share: share }
+        // From here on the process is ended whatever happens, also if it says not what is waited for.
+        let mut broker =
+            Self { addr: known, kind, child, log, reader, config, ended: false, _share: share };
+        if addr.is_none() {
+            broker.addr = address(&broker.log.wait_for("listening"));
+        }
+        broker.log.wait_for(if kind == Kind::Muring { "ready" } else { " running" });
+        broker
     }
 
     /// True if the broker under test is known to deviate here, which is then said.

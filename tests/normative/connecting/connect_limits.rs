@@ -131,6 +131,37 @@ fn mqtt_5_3_1_2_24_no_packet_longer_than_the_client_takes() {
     assert_eq!(client.message().text(), "fence");
 }
 
+/// The client comes back and takes less than before: what was in flight and is too long now is not sent
+/// again, at either QoS, and holds nothing up. A PUBREL that is due still comes.
+#[test]
+fn mqtt_5_3_1_2_24_no_packet_longer_than_the_client_takes_by_now() {
+    let broker = broker();
+    let mut publisher = Client::plain(&broker, 5, "publisher");
+    let mut client = Client::connect(&broker, &Connect::new(5, "smaller").persistent());
+    client.subscribe("t", 2);
+    for qos in [1, 2, 2] {
+        let mut long = message_of(PACKET_BYTES_MAX + 1);
+        long.qos = qos;
+        publisher.publish_as(long);
+    }
+    publisher.publish("t", "short", 1);
+    let in_flight: Vec<Publish> = (0..4).map(|_| client.message_unacked()).collect();
+    let received = in_flight[2].id;
+    client.send(&wire::ack(wire::PUBREC, received));
+    assert_eq!(client.recv(), Packet::Pubrel { id: received, code: 0 });
+    client.vanish();
+    let one = Prop::two(prop::RECEIVE_MAXIMUM, 1);
+    let connect = Connect { clean: false, ..small("smaller").persistent() }.with(one);
+    let mut client = Client::connect(&broker, &connect);
+    assert!(client.present);
+    assert_eq!(client.recv(), Packet::Pubrel { id: received, code: 0 });
+    client.send(&wire::ack(wire::PUBCOMP, received));
+    let again = client.message();
+    assert_eq!((again.text(), again.id, again.dup), ("short", in_flight[3].id, true));
+    publisher.publish("t", "fence", 1);
+    assert_eq!(client.message().text(), "fence");
+}
+
 /// It takes no place in the window, is not waiting for a client that takes more, and others get it.
 #[test]
 fn mqtt_5_3_1_2_25_a_message_too_long_counts_as_delivered() {

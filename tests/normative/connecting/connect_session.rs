@@ -319,12 +319,16 @@ fn refused_connect(version: u8, client_id: &str) -> (Connect, u8) {
     }
 }
 
+/// Nor is the will of such a client published.
 fn nothing_behind_a_refusal(version: u8) {
     let broker = broker();
     let mut watcher = Client::plain(&broker, version, "watcher");
-    watcher.subscribe("behind", 0);
+    watcher.subscribe_with(&[("behind", 0), ("$SYS/will", 0)], &[]);
     for number in 0..8 {
-        let (connect, code) = refused_connect(version, &format!("refused-{number}"));
+        let (mut connect, code) = refused_connect(version, &format!("refused-{number}"));
+        if version == 5 {
+            connect = connect.will(Will::new("behind", "never"));
+        }
         let publish = Publish::new("behind", "never", 0).encode(version);
         let plain = Connect::new(version, "behind").encode();
         let mut client = Client::open(&broker, version);

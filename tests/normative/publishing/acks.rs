@@ -137,41 +137,49 @@ fn assert_remarks(kind: u8, remark: Remark) {
     }
 }
 
+/// Not seen from outside: the broker has no words of its own to put into a PUBACK, so none is too long.
 #[test]
 fn mqtt_5_3_4_2_2_no_reason_string_beyond_the_limit_in_puback() {
     assert_remarks(wire::PUBACK, Remark::ReasonString);
 }
 
+/// Not seen from outside: the broker has no User Properties of its own to put into a PUBACK, so none is too long.
 #[test]
 fn mqtt_5_3_4_2_3_no_user_properties_beyond_the_limit_in_puback() {
     assert_remarks(wire::PUBACK, Remark::User);
 }
 
+/// Not seen from outside: the broker has no words of its own to put into a PUBREC, so none is too long.
 #[test]
 fn mqtt_5_3_5_2_2_no_reason_string_beyond_the_limit_in_pubrec() {
     assert_remarks(wire::PUBREC, Remark::ReasonString);
 }
 
+/// Not seen from outside: the broker has no User Properties of its own to put into a PUBREC, so none is too long.
 #[test]
 fn mqtt_5_3_5_2_3_no_user_properties_beyond_the_limit_in_pubrec() {
     assert_remarks(wire::PUBREC, Remark::User);
 }
 
+/// Not seen from outside: the broker has no words of its own to put into a PUBREL, so none is too long.
 #[test]
 fn mqtt_5_3_6_2_2_no_reason_string_beyond_the_limit_in_pubrel() {
     assert_remarks(wire::PUBREL, Remark::ReasonString);
 }
 
+/// Not seen from outside: the broker has no User Properties of its own to put into a PUBREL, so none is too long.
 #[test]
 fn mqtt_5_3_6_2_3_no_user_properties_beyond_the_limit_in_pubrel() {
     assert_remarks(wire::PUBREL, Remark::User);
 }
 
+/// Not seen from outside: the broker has no words of its own to put into a PUBCOMP, so none is too long.
 #[test]
 fn mqtt_5_3_7_2_2_no_reason_string_beyond_the_limit_in_pubcomp() {
     assert_remarks(wire::PUBCOMP, Remark::ReasonString);
 }
 
+/// Not seen from outside: the broker has no User Properties of its own to put into a PUBCOMP, so none is too long.
 #[test]
 fn mqtt_5_3_7_2_3_no_user_properties_beyond_the_limit_in_pubcomp() {
     assert_remarks(wire::PUBCOMP, Remark::User);

@@ -272,7 +272,7 @@ fn mqtt_5_3_14_2_3_no_reason_string_beyond_the_limit() {
     assert_eq!(disconnect_for(&broker, Some(length - 1)), packet(0xE0, &[0x94]));
 }
 
-/// The broker has no User Properties to send; what is checked is that there are none, room or not.
+/// Not seen from outside: the broker has no User Properties to send. There are none, room or not.
 #[test]
 fn mqtt_5_3_14_2_4_no_user_properties_beyond_the_limit() {
     let broker = broker();
