@@ -1,0 +1,161 @@
+//! The first inputs of every target, made from the packet vectors and a few texts, so that no binary
+//! files need to be kept.
+
+use shards::codec::{Framed, frame};
+use shards::ids::Version;
+use shards::rng::Rng;
+
+use crate::vectors::{self, Vector};
+use crate::{TARGETS, version_byte};
+
+/// Packet type of CONNECT, in the upper half of the first byte.
+const CONNECT: u8 = 1;
+
+/// Packets that a client may send.
+const FROM_CLIENTS: [u8; 11] = [CONNECT, 3, 4, 5, 6, 7, 8, 10, 12, 14, 15];
+
+const FILTERS: [&str; 14] = [
+    "a/b\na/b",
+    "a/+\na/b",
+    "a/#\na",
+    "#\na/b/c",
+    "+/b\n/b",
+    "#\n$SYS/x",
+    "$SYS/#\n$SYS/x",
+    "$share/g/a/+\na/b",
+    "$share//a\na",
+    "$share/g\na",
+    "a/#/b\na",
+    "a+\na",
+    "//\n//",
+    "ä/€\nä/€",
+];
+
+const CONFIGS: [&str; 8] = [
+    "\0listen = [\"127.0.0.1:1883\", \"[::1]:1883\"]\nshards = 2\ncores = \"0-1,3\"\nidle = \"spin\"\n",
+    "\0idle = 25\nlog = \"json\"\nlog_level = \"debug\"\n[session]\noverflow = \"refuse\"\n",
+    "\0[limits]\nlinger_ms = -1\n",
+    "\0[share]\nstrategy = \"sticky\"\n[mqtt]\nmaximum_qos = 3\n",
+    "\0[limits]\npacket_bytes_maxx = 5\n",
+    "\u{1}limits.linger_ms=5\nsession.overflow=disconnect\nshards=3\ncores=0-3\n",
+    "\u{2}MURING_SHARDS=2\nMURING_LIMITS_LINGER_MS=7\nMURING_IDLE=park\n",
+    "\u{2}MURING_SESSION_EMPTY_CLIENT_ID=no\nMURING_SERVICE_HOST=10.0.0.1\n",
+];
+
+/// The inputs of one target. Empty for a name that no target has.
+#[must_use]
+pub fn of(target: &str) -> Vec<Vec<u8>> {
+    let vectors = vectors::all();
+    match target {
+        "frame" => frames(&vectors),
+        "chunks" => chunks(&vectors),
+        "conn" => conns(&vectors),
+        "filter" => FILTERS.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        "config" => configs(),
+        "trie" => noise(1, 24),
+        "session" => noise(2, 48),
+        packet => packets(packet, &vectors),
+    }
+}
+
+/// All targets with their first inputs.
+pub fn all() -> impl Iterator<Item = (&'static str, Vec<Vec<u8>>)> {
+    TARGETS.iter().map(|&(name, _)| (name, of(name)))
+}
+
+/// Streams of packets in pieces of three bytes.
+fn frames(vectors: &[Vector]) -> Vec<Vec<u8>> {
+    let input = |bytes: &[u8]| {
+        let pieces = bytes.chunks(3).flat_map(|piece| {
+            let count = u8::try_from(piece.len()).expect("three at most");
+            std::iter::once(count).chain(piece.iter().copied())
+        });
+        [0xFF, 0xFF].into_iter().chain(pieces).collect()
+    };
+    vectors.chunks(4).map(|some| input(&join(some))).collect()
+}
+
+fn join(vectors: &[Vector]) -> Vec<u8> {
+    vectors.iter().flat_map(|vector| vector.bytes.iter().copied()).collect()
+}
+
+fn type_of(vector: &Vector) -> u8 {
+    vector.bytes.first().map_or(0, |first| first >> 4)
+}
+
+/// What a client of this version could send after its CONNECT.
+fn of_client(vectors: &[Vector], version: Version) -> Vec<Vector> {
+    let is_it = |vector: &&Vector| {
+        let kind = type_of(vector);
+        vector.version == version && kind != CONNECT && FROM_CLIENTS.contains(&kind)
+    };
+    vectors.iter().filter(is_it).cloned().collect()
+}
+
+const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
+
+fn chunks(vectors: &[Vector]) -> Vec<Vec<u8>> {
+    let connects = vectors.iter().filter(|vector| type_of(vector) == CONNECT);
+    let mut inputs: Vec<Vec<u8>> =
+        connects.map(|vector| [&[0, 0, 1], &*vector.bytes].concat()).collect();
+    for version in VERSIONS {
+        let good = of_client(vectors, version).into_iter().filter(|vector| !vector.is_bad);
+        for some in good.collect::<Vec<_>>().chunks(5) {
+            for before in [0x04, 0x08] {
+                // Congruent to the version modulo 3, whatever the other bits say.
+                let before = (before..=u8::MAX)
+                    .find(|byte| byte & 0x0C == before && byte % 3 == version_byte(version));
+                inputs.extend(before.map(|before| [&[before, 0, 9], &*join(some)].concat()));
+            }
+        }
+    }
+    inputs
+}
+
+fn conns(vectors: &[Vector]) -> Vec<Vec<u8>> {
+    let connects = vectors.iter().filter(|vector| type_of(vector) == CONNECT);
+    let mut inputs: Vec<Vec<u8>> =
+        connects.map(|vector| [&[0, 1, 3], &*vector.bytes].concat()).collect();
+    for version in VERSIONS {
+        let packets = of_client(vectors, version);
+        for (number, some) in packets.chunks(4).enumerate() {
+            let number = u8::try_from(number % 256).expect("a remainder");
+            let state = (0..=0x7F_u8)
+                .find(|byte| byte >> 2 == 1 + number % 7 && byte % 3 == version_byte(version));
+            let setup = number.wrapping_mul(0x1D);
+            inputs.extend(state.map(|state| [&[state, setup, number], &*join(some)].concat()));
+        }
+    }
+    inputs
+}
+
+fn configs() -> Vec<Vec<u8>> {
+    let example = format!("\0{}", include_str!("../../../config/muring.toml"));
+    let texts = CONFIGS.iter().map(|text| text.as_bytes().to_vec());
+    texts.chain([example.into_bytes()]).collect()
+}
+
+/// Operations are read out of any bytes.
+fn noise(seed: u64, count: usize) -> Vec<Vec<u8>> {
+    let mut rng = Rng::new(seed);
+    let mut input = |index: usize| {
+        let words = 4 + 4 * index;
+        (0..words).flat_map(|_| rng.next_u64().to_le_bytes()).collect()
+    };
+    (0..count).map(&mut input).collect()
+}
+
+/// Version, first byte and what stands behind the remaining length.
+fn packets(target: &str, vectors: &[Vector]) -> Vec<Vec<u8>> {
+    let kinds = TARGETS.iter().filter(|(name, _)| name.starts_with("packet_"));
+    let Some(kind) = kinds.map(|(name, _)| *name).position(|name| name == target) else {
+        return Vec::new();
+    };
+    let inputs = vectors.iter().filter(|vector| usize::from(type_of(vector)) == kind + 1);
+    inputs
+        .filter_map(|vector| {
+            let Ok(Framed::Whole(whole)) = frame(&vector.bytes, u32::MAX) else { return None };
+            Some([&[version_byte(vector.version), whole.first], whole.body].concat())
+        })
+        .collect()
+}
