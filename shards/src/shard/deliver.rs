@@ -58,12 +58,7 @@ impl Local {
             };
         };
         if session.is_holding() && !planted!(RetainedOvertaken) {
-            mark!(LiveHeld);
-            let delivered = self.enqueue(now, to, how, group, fan);
-            if delivered == Delivered::Queued && fan.message.retain {
-                self.overtake(to, fan.message.topic);
-            }
-            return delivered;
+            return self.hold(now, to, how, group, fan);
         }
         let has_room = conn.out_bytes() < self.settings.out_bytes_max as usize;
         let mut number = 0;
@@ -84,12 +79,9 @@ impl Local {
             let is_stored = session.is_stored;
             let outgoing = session.outgoing_mut();
             let bytes = fan.message.bytes();
-            let is_over = !outgoing.has_room_inflight(bytes, self.settings.queue_bytes_max);
-            if !has_room || outgoing.waits() || outgoing.inflight_count() >= window || is_over {
+            let has_bytes = outgoing.has_room_inflight(bytes, self.settings.queue_bytes_max);
+            if !has_room || must_wait(outgoing, window, has_bytes) {
                 mark!(OutputFullQueued if !has_room);
-                mark!(QueuedBehindOthers if has_room && outgoing.waits());
-                mark!(WindowFull if has_room && !outgoing.waits() && !is_over);
-                mark!(InflightBytesFull if has_room && !outgoing.waits() && is_over);
                 return self.enqueue(now, to, how, group, fan);
             }
             let message = fan.keep(&mut self.messages);
@@ -126,11 +118,25 @@ impl Local {
         }
     }
 
-    fn overtake(&mut self, session: SessionId, topic: &str) {
-        let session = self.sessions.get_mut(session);
-        if let Some(stream) = session.and_then(|session| session.stream.as_mut()) {
-            stream.overtake(topic);
+    /// A live message waits while retained ones are on their way, and takes the place of its topic's.
+    fn hold(
+        &mut self,
+        now: Now,
+        to: SessionId,
+        how: How<'_>,
+        group: Option<GroupId>,
+        fan: &mut Fan<'_>,
+    ) -> Delivered {
+        mark!(LiveHeld);
+        let delivered = self.enqueue(now, to, how, group, fan);
+        let session = self.sessions.get_mut(to);
+        if let Some(stream) = session.and_then(|session| session.stream.as_mut())
+            && delivered == Delivered::Queued
+            && fan.message.retain
+        {
+            stream.overtake(fan.message.topic);
         }
+        delivered
     }
 
     /// A message too long for its client counts as delivered (MQTT 5.0 section 3.1.2.11.4).
@@ -346,6 +352,16 @@ impl Local {
             Err(TooLarge) => self.drop_too_large(to, Some(id)),
         }
     }
+}
+
+/// True if a message has to queue behind others, or for room in the window.
+fn must_wait(outgoing: &Outgoing, window: usize, has_bytes: bool) -> bool {
+    let is_behind = outgoing.waits();
+    let is_full = outgoing.inflight_count() >= window;
+    mark!(QueuedBehindOthers if is_behind);
+    mark!(WindowFull if !is_behind && is_full);
+    mark!(InflightBytesFull if !is_behind && !has_bytes);
+    is_behind || is_full || !has_bytes
 }
 
 /// True if a message's time is over before its delivery begins (MQTT 5.0 section 3.3.2.3.3).
