@@ -36,8 +36,11 @@ impl Frame<'_> {
         }
     }
 
-    /// PINGREQ and PINGRESP.
-    pub(super) fn expect_bare(&self, version: Version) -> Result<(), Reject> {
+    /// PINGREQ and PINGRESP: nothing but the fixed header.
+    ///
+    /// # Errors
+    /// Malformed: flags that are not 0, or a body.
+    pub fn expect_bare(&self, version: Version) -> Result<(), Reject> {
         self.expect_flags(version, 0)?;
         self.expect_empty()
     }

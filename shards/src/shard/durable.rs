@@ -385,10 +385,15 @@ impl Shard {
     }
 
     /// Hands what was emitted to the store. `completion` waits for what the message at hand needs.
+    #[inline]
     pub(super) fn flush_stores(&mut self, now: Now, completion: Option<u64>, out: &mut Outbox) {
-        if self.local.emitted.is_empty() {
-            return;
+        if !self.local.emitted.is_empty() {
+            self.issue_all(now, completion, out);
         }
+    }
+
+    #[cold]
+    fn issue_all(&mut self, now: Now, completion: Option<u64>, out: &mut Outbox) {
         for emitted in std::mem::take(&mut self.local.emitted) {
             let session = emitted.session.and_then(|id| self.local.sessions.get(id));
             if session.is_some_and(|session| session.is_dirty && session.is_stored)

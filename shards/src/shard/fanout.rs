@@ -17,15 +17,15 @@ use super::Shard;
 use super::deliver::Delivered;
 use super::effect::Outbox;
 use super::publish::{Completion, Whose};
-use super::render::{Fan, How};
+use super::render::{Fan, How, Verbatim};
 
 /// Where a message comes from.
 #[derive(Debug)]
 pub(super) struct Source {
     /// The publisher's session, if it lives here: for no-local.
     pub(super) session: Option<SessionId>,
-    /// Hash of the publisher's client identifier.
-    pub(super) publisher: u64,
+    /// Hash of the publisher's client identifier, if it came with the message; else that of `session`.
+    pub(super) publisher: Option<u64>,
     /// Who waits for the outcome, on the publisher's shard.
     pub(super) completion: Option<u64>,
 }
@@ -82,6 +82,7 @@ impl Shard {
         now: Now,
         source: &Source,
         message: Message<'_>,
+        verbatim: Option<Verbatim<'_>>,
         out: &mut Outbox,
     ) -> Outcome {
         let mut outcome = Outcome::default();
@@ -91,6 +92,7 @@ impl Shard {
             outcome.is_refused = true;
         }
         let mut fan = Fan::new(message, &mut self.local.rendered);
+        fan.verbatim = verbatim;
         let found = self.index.cache.lookup(&self.index.trie, message.topic);
         let remote = self.index.cache.at(found).remote;
         let group_count = self.index.cache.at(found).groups.len();
@@ -143,7 +145,7 @@ impl Shard {
                 is_for_subscribers: is_in(subscribers),
                 is_for_retained: owner == Some(to),
                 completion: source.completion,
-                publisher: source.publisher,
+                publisher: self.publisher_hash(source),
                 groups: if is_in(picked) { &groups[to.index()] } else { &[] },
             });
             self.post(to, &mail);
@@ -167,7 +169,7 @@ impl Shard {
             let whose = Whose::Shard(from, completion);
             self.completions.insert(Completion { whose, waiting: 1, reason: ReasonCode::Success })
         });
-        let source = Source { session: None, publisher: publish.publisher, completion };
+        let source = Source { session: None, publisher: Some(publish.publisher), completion };
         let mut outcome = Outcome { is_matched: true, ..Outcome::default() };
         if publish.is_for_retained && !self.keep_retained(now, &publish.message) {
             outcome.is_refused = true;
@@ -253,11 +255,12 @@ impl Shard {
         let random = self.random_for_share();
         let (own, strategy) = (self.id, self.local.settings.share_strategy);
         let topic = topic_hash(fan.message.topic.as_bytes());
+        let publisher = self.publisher_hash(source);
         let picked = self
             .index
             .trie
             .group_mut(asked)
-            .and_then(|found| found.pick_shard(own, strategy, source.publisher, topic, random));
+            .and_then(|found| found.pick_shard(own, strategy, publisher, topic, random));
         let Some((shard, group)) = picked else {
             mark!(ShareEmpty);
             self.local.counters.messages_unmatched += 1;
@@ -294,6 +297,7 @@ impl Shard {
         let strategy = self.local.settings.share_strategy;
         let message = fan.message;
         let topic = topic_hash(message.topic.as_bytes());
+        let publisher = self.publisher_hash(source);
         let (trie, sessions) = (&mut self.index.trie, &self.local.sessions);
         let inflight = |session| {
             let outgoing = sessions.get(session).and_then(|session| session.outgoing.as_ref());
@@ -303,7 +307,7 @@ impl Shard {
             })
         };
         let picked = trie.group_mut(group).and_then(|found| {
-            found.pick_member(strategy, source.publisher, topic, random, inflight).copied()
+            found.pick_member(strategy, publisher, topic, random, inflight).copied()
         });
         let Some(member) = picked else {
             mark!(SharePickedAgain);
@@ -347,7 +351,7 @@ impl Shard {
         local.messages.release(delivery.message);
         mark!(ShareRedelivered);
         local.counters.share_redelivered += 1;
-        let source = Source { session: None, publisher: 0, completion: None };
+        let source = Source { session: None, publisher: None, completion: None };
         let mut fan = Fan::new(copy, &mut local.rendered);
         let mut outcome = Outcome::default();
         self.pick(now, group, &source, &mut fan, &mut outcome, out);

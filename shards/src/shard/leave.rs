@@ -337,8 +337,8 @@ impl Shard {
             retain: will.retain,
             expires: will.expiry_s.map(|secs| now.time + Duration::from_secs(secs.into())),
         };
-        let publisher = self.publisher_hash(id);
-        self.fan_out(now, &Source { session: Some(id), publisher, completion: None }, message, out);
+        let source = Source { session: Some(id), publisher: None, completion: None };
+        self.fan_out(now, &source, message, None, out);
     }
 
     /// Ends a session: its will is due, its subscriptions go, what shared subscriptions still owe goes
@@ -436,6 +436,9 @@ impl Shard {
 
     /// Once no other shard has anything more to say, everybody is told and nothing is left to do.
     pub(super) fn finish_stop(&mut self, now: Now, out: &mut Outbox) {
+        if self.stopping == Stopping::No {
+            return;
+        }
         let others = self.mail.others().fold(0u64, |set, shard| set | 1 << shard.0);
         if self.stopping == Stopping::Fencing && self.fences == others {
             self.stopping = Stopping::Told;

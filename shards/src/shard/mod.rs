@@ -103,6 +103,8 @@ pub struct Shard {
     rng: Rng,
     authenticate: Box<dyn Authenticate>,
     authorise: Box<dyn Authorise>,
+    /// What [`Authorise::allows_every_publish`] said.
+    is_open: bool,
     /// SUBSCRIBEs that wait for other shards.
     barriers: Tickets<Barrier>,
     /// Questions for retained messages that are out, and whose they are.
@@ -167,6 +169,7 @@ impl Shard {
             mail: mailboxes,
             rng: Rng::new(seed ^ (u64::from(id.0) + 1).wrapping_mul(0xA076_1D64_78BD_642F)),
             authenticate,
+            is_open: authorise.allows_every_publish(),
             authorise,
             barriers: Tickets::default(),
             questions: Tickets::default(),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::codec::{self, AckKind, Publish};
 use crate::conn::PendingAck;
 use crate::conn::pause::PauseReason;
-use crate::ids::{ConnId, PacketId, QoS, SessionId, ShardId};
+use crate::ids::{ConnId, PacketId, QoS, SessionId, ShardId, Version};
 use crate::limits::{OverflowPolicy, SPLICE_BYTES_MIN};
 use crate::mail::Mail;
 use crate::mark;
@@ -23,6 +23,7 @@ use super::Shard;
 use super::connect::is_reserved;
 use super::effect::Outbox;
 use super::fanout::Source;
+use super::render::Verbatim;
 
 /// A message whose outcome somebody waits for.
 #[derive(Debug)]
@@ -45,20 +46,43 @@ pub(super) enum Whose {
     Shard(ShardId, u64),
 }
 
+/// A PUBLISH as it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrived<'a> {
+    pub(super) publish: &'a Publish<'a>,
+    /// The whole packet.
+    pub(super) packet: &'a [u8],
+    /// The same in a buffer of its own, if it came in pieces.
+    pub(super) owned: Option<&'a Bytes>,
+    pub(super) version: Version,
+}
+
+impl<'a> Arrived<'a> {
+    /// The packet, if those that get the message as it came can have its bytes as they are.
+    fn verbatim(&self) -> Option<Verbatim<'a>> {
+        let publish = self.publish;
+        let is_plain = publish.qos == QoS::AtMostOnce
+            && !publish.retain
+            && publish.properties.forwarded().is_some()
+            && publish.payload.len() < SPLICE_BYTES_MIN;
+        is_plain.then_some(Verbatim { packet: self.packet, is_v5: self.version.is_v5() })
+    }
+}
+
 impl Shard {
     pub(super) fn on_publish(
         &mut self,
         now: Now,
         id: ConnId,
         session: SessionId,
-        publish: &Publish<'_>,
-        whole: Option<&Bytes>,
+        arrived: &Arrived<'_>,
         out: &mut Outbox,
     ) -> Result<(), Reject> {
+        let publish = arrived.publish;
         self.local.counters.messages_received += 1;
         self.check_publish(publish)?;
         let Some(alias) = publish.properties.topic_alias else {
-            return self.accept(now, id, session, publish, publish.topic, whole, out);
+            return self.accept(now, id, session, arrived, publish.topic, out);
         };
         if alias > self.local.settings.topic_alias_max {
             let why = "a topic alias above the maximum that CONNACK gave";
@@ -72,7 +96,7 @@ impl Shard {
                 let why = "the topics of this connection's aliases are too long together";
                 return Err(Reject { reason: ReasonCode::QuotaExceeded, why });
             }
-            return self.accept(now, id, session, publish, publish.topic, whole, out);
+            return self.accept(now, id, session, arrived, publish.topic, out);
         }
         let Some(topic) = aliases.topic(alias) else {
             return Err(Reject::protocol("a topic alias that was never given a topic"));
@@ -81,7 +105,7 @@ impl Shard {
         let mut name = std::mem::take(&mut self.scratch.topic);
         name.clear();
         name.push_str(topic);
-        let accepted = self.accept(now, id, session, publish, &name, whole, out);
+        let accepted = self.accept(now, id, session, arrived, &name, out);
         self.scratch.topic = name;
         accepted
     }
@@ -108,20 +132,17 @@ impl Shard {
         Ok(())
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the packet, its resolved topic, and whose it is"
-    )]
+    /// `topic` is the one that was meant, alias or not.
     fn accept(
         &mut self,
         now: Now,
         id: ConnId,
         session: SessionId,
-        publish: &Publish<'_>,
+        arrived: &Arrived<'_>,
         topic: &str,
-        whole: Option<&Bytes>,
         out: &mut Outbox,
     ) -> Result<(), Reject> {
+        let publish = arrived.publish;
         if let Some(packet_id) = publish.packet_id
             && !self.is_new(id, session, publish.qos, packet_id, out)?
         {
@@ -134,8 +155,7 @@ impl Shard {
             return Ok(());
         }
         let completion = self.begin_completion(id, publish);
-        let source =
-            Source { session: Some(session), publisher: self.publisher_hash(session), completion };
+        let source = Source { session: Some(session), publisher: None, completion };
         let expiry = publish.properties.message_expiry_s;
         let expires = expiry.map(|secs| now.time + Duration::from_secs(secs.into()));
         let mut forwarded = std::mem::take(&mut self.scratch.properties);
@@ -147,7 +167,7 @@ impl Shard {
                 &forwarded
             }
         };
-        let shared = (publish.payload.len() >= SPLICE_BYTES_MIN).then(|| match whole {
+        let shared = (publish.payload.len() >= SPLICE_BYTES_MIN).then(|| match arrived.owned {
             Some(whole) => whole.slice(whole.len() - publish.payload.len()..),
             None => Bytes::copy_from_slice(publish.payload),
         });
@@ -158,7 +178,7 @@ impl Shard {
             // Before anything of it is stored: what is not acknowledged does not count as received.
             self.owe_ack(id, publish.qos, publish.packet_id, completion);
         }
-        let outcome = self.fan_out(now, &source, message, out);
+        let outcome = self.fan_out(now, &source, message, arrived.verbatim(), out);
         self.scratch.properties = forwarded;
         let reason = outcome.reason();
         match completion {
@@ -227,9 +247,14 @@ impl Shard {
     }
 
     fn is_allowed(&mut self, session: SessionId, topic: &str, publish: &Publish<'_>) -> bool {
+        if is_reserved(topic) {
+            return false;
+        }
+        if self.is_open {
+            return true;
+        }
         let Some(session) = self.local.sessions.get(session) else { return false };
-        !is_reserved(topic)
-            && self.authorise.may_publish(&session.client_id, topic, publish.qos, publish.retain)
+        self.authorise.may_publish(&session.client_id, topic, publish.qos, publish.retain)
     }
 
     /// The acknowledgement waits only where the outcome depends on others.
@@ -414,9 +439,12 @@ impl Shard {
         self.hold_if_full(id);
     }
 
-    pub(super) fn publisher_hash(&self, session: SessionId) -> u64 {
-        let session = self.local.sessions.get(session);
-        session.map_or(0, |session| topic_hash(session.client_id.as_bytes()))
+    /// Hash of the publisher's client identifier; only shared subscriptions ask for it.
+    pub(super) fn publisher_hash(&self, source: &Source) -> u64 {
+        source.publisher.unwrap_or_else(|| {
+            let session = source.session.and_then(|id| self.local.sessions.get(id));
+            session.map_or(0, |session| topic_hash(session.client_id.as_bytes()))
+        })
     }
 }
 

@@ -2,11 +2,14 @@
 
 use bytes::Bytes;
 
-use crate::codec::{self, Frame, Framed, Packet};
+use crate::codec::{
+    self, Ack, AckKind, Auth, Disconnect, Frame, Framed, PacketKind, Publish, Subscribe,
+    Unsubscribe,
+};
 use crate::conn::Conn;
 use crate::conn::State;
 use crate::conn::pause::PauseReason;
-use crate::ids::{ConnId, SessionId};
+use crate::ids::{ConnId, SessionId, Version};
 use crate::limits::{SPLICE_BYTES_MIN, Settings};
 use crate::mark;
 use crate::origin::Origin;
@@ -18,6 +21,7 @@ use crate::timers::Timer;
 use super::Shard;
 use super::connect::{NO_CONNECT, is_connect};
 use super::effect::{Closing, Outbox, Reading};
+use super::publish::Arrived;
 
 /// A cut packet is given memory for this much more than has come: a header that announces 256 MiB costs
 /// nothing until the bytes are there.
@@ -29,6 +33,19 @@ const CUT_BYTES_HEARD: usize = 1024;
 
 const SECOND_CONNECT: Reject =
     Reject { reason: ReasonCode::ProtocolError, why: "second CONNECT on one network connection" };
+
+const NO_TYPE: Reject = Reject { reason: ReasonCode::MalformedPacket, why: "packet type 0" };
+
+/// A whole packet, and what is needed to make sense of it.
+#[derive(Clone, Copy, Debug)]
+struct Incoming<'a> {
+    frame: &'a Frame<'a>,
+    /// With its fixed header.
+    packet: &'a [u8],
+    /// The same in a buffer of its own, if it came in pieces.
+    owned: Option<&'a Bytes>,
+    version: Version,
+}
 
 impl Shard {
     pub(super) fn on_opened(&mut self, now: Now, id: ConnId, origin: Origin, out: &mut Outbox) {
@@ -146,7 +163,7 @@ impl Shard {
                             };
                         }
                     } else {
-                        self.on_frame(now, id, &frame, None, out);
+                        self.on_frame(now, id, &frame, (&rest[..len], None), out);
                     }
                     used += len;
                 }
@@ -248,7 +265,7 @@ impl Shard {
         let packet_bytes_max = self.local.settings.packet_bytes_max;
         if whole.len() < SPLICE_BYTES_MIN {
             if let Ok(Framed::Whole(frame)) = codec::frame(&whole, packet_bytes_max) {
-                self.on_frame(now, id, &frame, None, out);
+                self.on_frame(now, id, &frame, (&whole, None), out);
             }
             self.local.pool.give(whole);
             return;
@@ -257,7 +274,7 @@ impl Shard {
         // Whoever keeps a payload pins the packet, but not the rest of a buffer from the pool.
         let whole = Bytes::from(whole.into_boxed_slice());
         if let Ok(Framed::Whole(frame)) = codec::frame(&whole, packet_bytes_max) {
-            self.on_frame(now, id, &frame, Some(&whole), out);
+            self.on_frame(now, id, &frame, (&whole, Some(&whole)), out);
         }
     }
 
@@ -267,7 +284,7 @@ impl Shard {
         now: Now,
         id: ConnId,
         frame: &Frame<'_>,
-        whole: Option<&Bytes>,
+        (packet, owned): (&[u8], Option<&Bytes>),
         out: &mut Outbox,
     ) {
         self.local.counters.packets_received += 1;
@@ -276,53 +293,58 @@ impl Shard {
         else {
             return;
         };
-        // Whatever its form [MQTT-3.1.0-2], whose errors have reason codes that DISCONNECT has not.
-        let decoded = if is_connect(frame.first) {
-            Err(SECOND_CONNECT)
-        } else {
-            codec::decode(frame, version)
-        };
-        let handled = match decoded {
-            Ok(packet) => self.on_packet(now, id, session, packet, whole, out),
-            Err(reject) => Err(reject),
-        };
-        if let Err(reject) = handled {
+        let incoming = Incoming { frame, packet, owned, version };
+        if let Err(reject) = self.on_packet(now, id, session, &incoming, out) {
             self.reject(now, id, reject, out);
         }
     }
 
+    /// Each type is decoded where it is handled: a value that could be any packet is large, and moved.
     fn on_packet(
         &mut self,
         now: Now,
         id: ConnId,
         session: SessionId,
-        packet: Packet<'_>,
-        whole: Option<&Bytes>,
+        incoming: &Incoming<'_>,
         out: &mut Outbox,
     ) -> Result<(), Reject> {
-        match packet {
-            Packet::Publish(publish) => self.on_publish(now, id, session, &publish, whole, out),
-            Packet::Puback(ack) => self.on_puback(now, session, &ack, out),
-            Packet::Pubrec(ack) => self.on_pubrec(now, id, session, &ack, out),
-            Packet::Pubrel(ack) => self.on_pubrel(id, session, &ack, out),
-            Packet::Pubcomp(ack) => self.on_pubcomp(now, session, &ack, out),
-            Packet::Subscribe(subscribe) => self.on_subscribe(now, id, session, &subscribe, out),
-            Packet::Unsubscribe(unsubscribe) => {
-                self.on_unsubscribe(now, id, session, &unsubscribe, out)
+        let Incoming { frame, packet, owned, version } = *incoming;
+        let ack = |kind| Ack::decode(kind, frame, version);
+        match frame.kind().ok_or(NO_TYPE)? {
+            PacketKind::Publish => {
+                let publish = &Publish::decode(frame, version)?;
+                let arrived = Arrived { publish, packet, owned, version };
+                self.on_publish(now, id, session, &arrived, out)
             }
-            Packet::Pingreq => {
+            PacketKind::Puback => self.on_puback(now, session, &ack(AckKind::Puback)?, out),
+            PacketKind::Pubrec => self.on_pubrec(now, id, session, &ack(AckKind::Pubrec)?, out),
+            PacketKind::Pubrel => self.on_pubrel(id, session, &ack(AckKind::Pubrel)?, out),
+            PacketKind::Pubcomp => self.on_pubcomp(now, session, &ack(AckKind::Pubcomp)?, out),
+            PacketKind::Subscribe => {
+                self.on_subscribe(now, id, session, &Subscribe::decode(frame, version)?, out)
+            }
+            PacketKind::Unsubscribe => {
+                self.on_unsubscribe(now, id, session, &Unsubscribe::decode(frame, version)?, out)
+            }
+            PacketKind::Pingreq => {
+                frame.expect_bare(version)?;
                 self.local.send(id, &codec::PINGRESP, out);
                 self.hold_if_full(id);
                 Ok(())
             }
-            Packet::Disconnect(disconnect) => self.on_disconnect(now, id, &disconnect, out),
-            Packet::Auth(_) => {
+            PacketKind::Disconnect => {
+                self.on_disconnect(now, id, &Disconnect::decode(frame, version)?, out)
+            }
+            PacketKind::Auth => {
+                Auth::decode(frame, version)?;
                 Err(Reject::protocol("AUTH, but the CONNECT gave no authentication method"))
             }
-            Packet::Connect(_) => Err(SECOND_CONNECT),
-            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
-                Err(Reject::protocol("a packet that only a server may send"))
-            }
+            // Whatever its form [MQTT-3.1.0-2], whose errors have reason codes that DISCONNECT has not.
+            PacketKind::Connect => Err(SECOND_CONNECT),
+            PacketKind::Connack
+            | PacketKind::Suback
+            | PacketKind::Unsuback
+            | PacketKind::Pingresp => Err(Reject::protocol("a packet that only a server may send")),
         }
     }
 

@@ -13,9 +13,19 @@ use crate::time::Now;
 #[derive(Debug)]
 pub(super) struct Fan<'a> {
     pub(super) message: Message<'a>,
+    /// The packet in which it came, if it can go out as it is.
+    pub(super) verbatim: Option<Verbatim<'a>>,
     /// Tells this message's renderings from those of the one before.
     serial: u64,
     kept: Option<MessageRef>,
+}
+
+/// A QoS 0 PUBLISH of which nothing has to be left out: at QoS 0, to a client of the same protocol, it
+/// goes out byte for byte as it came in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verbatim<'a> {
+    pub(super) packet: &'a [u8],
+    pub(super) is_v5: bool,
 }
 
 /// How one session gets a message.
@@ -49,7 +59,7 @@ pub(super) struct Rendered {
 impl<'a> Fan<'a> {
     pub(super) fn new(message: Message<'a>, rendered: &mut Rendered) -> Self {
         rendered.serial += 1;
-        Self { message, serial: rendered.serial, kept: None }
+        Self { message, verbatim: None, serial: rendered.serial, kept: None }
     }
 
     /// A use of the message for somebody who must wait.
@@ -93,6 +103,17 @@ impl Rendered {
     ) -> Result<(), TooLarge> {
         if !how.ids.is_empty() || conn.alias_out_max > 0 {
             return write_single(now, conn, pool, &fan.message, how, packet_id, false);
+        }
+        if let Some(Verbatim { packet, is_v5 }) = fan.verbatim
+            && how.qos == QoS::AtMostOnce
+            && !how.retain
+            && is_v5 == conn.version.is_v5()
+        {
+            if packet.len() > conn.packet_bytes_max as usize {
+                return Err(TooLarge);
+            }
+            conn::append(&mut conn.output, pool, packet);
+            return Ok(());
         }
         let version = usize::from(conn.version.is_v5());
         let at = (version * 3 + usize::from(how.qos.bits())) * 2 + usize::from(how.retain);

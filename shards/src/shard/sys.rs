@@ -111,8 +111,8 @@ impl Shard {
             retain: true,
             expires: None,
         };
-        let source = Source { session: None, publisher: 0, completion: None };
-        self.fan_out(now, &source, message, out);
+        let source = Source { session: None, publisher: None, completion: None };
+        self.fan_out(now, &source, message, None, out);
     }
 }
 
