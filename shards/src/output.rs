@@ -7,10 +7,52 @@ use bytes::Bytes;
 #[derive(Debug, Default)]
 pub struct Output {
     pub bytes: Vec<u8>,
-    pub splices: Vec<(usize, Bytes)>,
+    pub splices: Splices,
     /// Something waits until this has been taken: tell of it at once, not only when something else
     /// happens.
     pub is_awaited: bool,
+}
+
+/// Payloads between bytes, each with how many bytes go before it. Nothing for those that never carry a
+/// large payload.
+#[derive(Debug, Default)]
+#[expect(
+    clippy::box_collection,
+    reason = "each connection has one, and it is 8 bytes instead of 24"
+)]
+pub struct Splices(Option<Box<Vec<(usize, Bytes)>>>);
+
+impl Splices {
+    pub fn push(&mut self, splice: (usize, Bytes)) {
+        self.0.get_or_insert_default().push(splice);
+    }
+
+    #[must_use]
+    pub fn as_slice(&self) -> &[(usize, Bytes)] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, (usize, Bytes)> {
+        self.as_slice().iter()
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
+    }
+}
+
+impl FromIterator<(usize, Bytes)> for Splices {
+    fn from_iter<I: IntoIterator<Item = (usize, Bytes)>>(splices: I) -> Self {
+        let mut all = Self::default();
+        splices.into_iter().for_each(|splice| all.push(splice));
+        all
+    }
 }
 
 impl Output {
@@ -27,7 +69,7 @@ impl Output {
 
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.splices.clear();
+        self.splices = Splices::default();
         self.is_awaited = false;
     }
 }

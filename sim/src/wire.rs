@@ -102,7 +102,7 @@ impl Wire {
 pub fn flatten(output: &Output) -> Vec<u8> {
     let mut all = Vec::with_capacity(output.len());
     let mut from = 0;
-    for (at, payload) in &output.splices {
+    for (at, payload) in output.splices.iter() {
         all.extend_from_slice(&output.bytes[from..*at]);
         all.extend_from_slice(payload);
         from = *at;

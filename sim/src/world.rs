@@ -324,7 +324,7 @@ impl World {
         }
         self.trace.entry(Entry::Send, wire, output.len() as u64);
         self.trace.bytes(&output.bytes);
-        for (offset, payload) in &output.splices {
+        for (offset, payload) in output.splices.iter() {
             self.trace.mix(*offset as u64);
             self.trace.bytes(payload);
         }

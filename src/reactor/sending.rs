@@ -152,7 +152,7 @@ fn pieces(output: &Output) -> impl Iterator<Item = &[u8]> {
         start = *end;
         [own, payload]
     });
-    let rest = output.splices.last().map_or(0, |(end, _)| *end);
+    let rest = output.splices.as_slice().last().map_or(0, |(end, _)| *end);
     spliced.chain(std::iter::once(output.bytes.get(rest..).unwrap_or_default()))
 }
 
@@ -163,7 +163,7 @@ mod tests {
     fn output() -> Output {
         Output {
             bytes: b"abcdef".to_vec(),
-            splices: vec![(2, "XY".into()), (2, "Z".into()), (6, "!".into())],
+            splices: [(2, "XY".into()), (2, "Z".into()), (6, "!".into())].into_iter().collect(),
             ..Output::default()
         }
     }

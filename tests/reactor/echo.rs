@@ -265,7 +265,7 @@ pub(crate) fn spliced_bytes() -> Vec<u8> {
     let output = spliced();
     let mut start = 0;
     let mut bytes = Vec::new();
-    for (end, payload) in &output.splices {
+    for (end, payload) in output.splices.iter() {
         bytes.extend_from_slice(&output.bytes[start..*end]);
         bytes.extend_from_slice(payload);
         start = *end;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::ids::{ConnId, PacketId, SessionId, Version};
-use crate::origin::Origin;
+use crate::origin::{Origin, PackedOrigin};
 use crate::output::Output;
 use crate::reject::ReasonCode;
 use crate::session::alias::{AliasesIn, AliasesOut};
@@ -80,7 +80,7 @@ pub struct Extras {
 #[derive(Debug)]
 pub struct Conn {
     pub id: ConnId,
-    pub origin: Origin,
+    origin: PackedOrigin,
     pub state: State,
     pub version: Version,
     pub backlog: Backlog,
@@ -123,7 +123,7 @@ impl Conn {
     pub fn new(id: ConnId, origin: Origin, now: Time) -> Self {
         Self {
             id,
-            origin,
+            origin: origin.into(),
             state: State::AwaitConnect,
             version: Version::V311,
             backlog: Backlog::default(),
@@ -148,6 +148,11 @@ impl Conn {
             alias_bytes_max: 0,
             extras: None,
         }
+    }
+
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin.into()
     }
 
     #[must_use]

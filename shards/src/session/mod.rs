@@ -4,8 +4,10 @@ pub mod alias;
 pub mod inbound;
 pub mod messages;
 pub mod outgoing;
+pub mod subscriptions;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU64;
 
 use hashbrown::HashTable;
 
@@ -15,6 +17,7 @@ use crate::timers::TimerId;
 use crate::topic::{GroupId, NodeId, Seeded, topic_hash};
 use inbound::Inbound;
 use outgoing::{Delivery, Outgoing};
+use subscriptions::Subscriptions;
 
 /// Where one of a session's subscriptions stands in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +102,18 @@ pub struct RetainedWalk {
     pub asked: Option<u64>,
 }
 
+/// Packet identifiers, each with the number of what waits for its message's outcome.
+#[derive(Debug, Default)]
+pub struct Unsettled(Vec<(PacketId, u64)>);
+
+impl Unsettled {
+    pub fn iter(&self) -> impl Iterator<Item = (PacketId, u64)> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+const _: () = assert!(size_of::<Session>() <= 112, "an idle client is mostly this");
+
 /// State that may outlive network connections. Lives on the shard that owns its client identifier.
 #[derive(Debug)]
 pub struct Session {
@@ -111,15 +126,14 @@ pub struct Session {
     pub expiry_timer: Option<TimerId>,
     pub will_timer: Option<TimerId>,
     pub will: Option<Box<Will>>,
-    /// Ordinary ones first. A set, not a list: one packet may add or remove 100,000.
-    pub subscriptions: BTreeSet<SubscriptionKey>,
+    pub subscriptions: Subscriptions,
     pub outgoing: Option<Box<Outgoing>>,
     pub inbound: Option<Box<Inbound>>,
     /// QoS 2 messages whose connection was lost before their outcome was known, with the number of
     /// what waits for it: a repeated PUBLISH waits for the same.
-    pub unsettled: Vec<(PacketId, u64)>,
+    pub unsettled: Option<Box<Unsettled>>,
     /// A SUBSCRIBE whose SUBACK waits for other shards: the number of its barrier.
-    pub subscribing: Option<u64>,
+    pub subscribing: Option<NonZeroU64>,
     pub stream: Option<Box<RetainedStream>>,
     /// The store knows of it and is told of every change.
     pub is_stored: bool,
@@ -140,6 +154,21 @@ impl Session {
         self.stream.is_some() || self.outgoing.as_ref().is_some_and(|outgoing| outgoing.waits())
     }
 
+    pub fn unsettle(&mut self, packet_id: PacketId, ticket: u64) {
+        self.unsettled.get_or_insert_default().0.push((packet_id, ticket));
+    }
+
+    /// What waits for a message's outcome, if something does; nothing does from here on.
+    pub fn settle(&mut self, packet_id: PacketId) -> Option<u64> {
+        let list = &mut self.unsettled.as_mut()?.0;
+        let at = list.iter().position(|&(other, _)| other == packet_id)?;
+        let (_, ticket) = list.swap_remove(at);
+        if list.is_empty() {
+            self.unsettled = None;
+        }
+        Some(ticket)
+    }
+
     pub fn outgoing_mut(&mut self) -> &mut Outgoing {
         self.outgoing.get_or_insert_default()
     }
@@ -147,12 +176,7 @@ impl Session {
     /// The groups that the session is a member of.
     #[must_use]
     pub fn groups(&self) -> Vec<GroupId> {
-        let first = SubscriptionKey::Group(GroupId { index: 0, generation: 0 });
-        let group = |key: &SubscriptionKey| match key {
-            SubscriptionKey::Group(group) => Some(*group),
-            SubscriptionKey::Node(_) => None,
-        };
-        self.subscriptions.range(first..).filter_map(group).collect()
+        self.subscriptions.groups().collect()
     }
 
     #[must_use]

@@ -1,6 +1,5 @@
 //! CONNECT: who is there, where the session lives, and what goes back (MQTT 5.0 sections 3.1 and 3.2).
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use crate::mark;
 use crate::planted::planted;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::Payload;
+use crate::session::subscriptions::Subscriptions;
 use crate::session::{Session, Will};
 use crate::slots::owner_of;
 use crate::time::Now;
@@ -185,8 +185,8 @@ impl Shard {
             client_id,
             user_name: connect.user_name,
             password: connect.password,
-            peer: conn.origin.peer,
-            listener: conn.origin.listener,
+            peer: conn.origin().peer,
+            listener: conn.origin().listener,
         };
         match self.authenticate.check(&credentials) {
             Verdict::Allow => Ok(true),
@@ -461,7 +461,7 @@ impl Shard {
         )));
         mark!(HandOverParcel if bytes.len() > MAIL_INLINE_BYTES_MAX);
         out.closes.push((id, Closing::Release));
-        let origin = conn.origin;
+        let origin = conn.origin();
         if bytes.len() > MAIL_INLINE_BYTES_MAX {
             let bytes = Bytes::copy_from_slice(bytes);
             self.post(to, &Mail::HandOver { origin, bytes: Payload::Shared(&bytes) });
@@ -511,10 +511,10 @@ pub(super) fn new_session(client_id: &str, version: Version) -> Session {
         expiry_timer: None,
         will_timer: None,
         will: None,
-        subscriptions: BTreeSet::new(),
+        subscriptions: Subscriptions::default(),
         outgoing: None,
         inbound: None,
-        unsettled: Vec::new(),
+        unsettled: None,
         subscribing: None,
         stream: None,
         is_stored: false,

@@ -334,10 +334,11 @@ impl Shard {
 
     fn emit_all(&mut self, now: Now, id: SessionId) {
         let Some(session) = self.local.sessions.get(id) else { return };
-        let keys: Vec<_> = session.subscriptions.iter().copied().collect();
+        let keys: Vec<_> = session.subscriptions.iter().collect();
         let inbound: Vec<_> = session.inbound.iter().flat_map(|inbound| inbound.iter()).collect();
         // Those that are not accepted yet are stored when they are.
-        let mut open: Vec<_> = session.unsettled.iter().map(|&(packet_id, _)| packet_id).collect();
+        let unsettled = session.unsettled.iter().flat_map(|unsettled| unsettled.iter());
+        let mut open: Vec<_> = unsettled.map(|(packet_id, _)| packet_id).collect();
         let conn = session.conn.and_then(|index| self.local.conns.at_mut(index));
         if let Some(extras) = conn.and_then(|conn| conn.extras.as_ref()) {
             open.extend(extras.acks.iter().map(|ack| ack.packet_id));
@@ -488,12 +489,15 @@ impl Shard {
     }
 }
 
-/// What waits behind a fence may never be true: it is dropped when the connection ends.
-pub(super) fn drop_fenced(conn: &mut crate::conn::Conn) {
-    if conn.fences > 0 && conn.state != State::Closing {
+/// What waits behind a fence may never be true: it is dropped when the connection ends. True if there
+/// was a fence.
+pub(super) fn drop_fenced(conn: &mut crate::conn::Conn) -> bool {
+    let is_fenced = conn.fences > 0 && conn.state != State::Closing;
+    if is_fenced {
         conn.output.clear();
         conn.fences = 0;
     }
+    is_fenced
 }
 
 const NOT_STORED: Reject = Reject {

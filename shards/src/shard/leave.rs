@@ -91,8 +91,8 @@ impl Shard {
         // While the connection still has its session, which knows who the client is.
         self.note(id, reject, out);
         let Some(conn) = self.local.conns.get_mut(id) else { return };
-        durable::drop_fenced(conn);
-        let is_connected = is_connected && conn.is_welcomed;
+        let is_dropped = durable::drop_fenced(conn);
+        let is_connected = is_connected && (conn.is_welcomed || !is_dropped);
         // No DISCONNECT before a CONNACK [MQTT-3.14.0-1]; none at all in 3.x.
         if version == Version::V5 && is_connected {
             let mut packet = Vec::new();
@@ -116,7 +116,7 @@ impl Shard {
         let Some(conn) = self.local.conns.get(id) else { return };
         let session = conn.session().and_then(|session| self.local.sessions.get(session));
         let client_id = session.map_or_else(String::new, |session| session.client_id.to_string());
-        out.notes.push(Note { origin: conn.origin, client_id, reject });
+        out.notes.push(Note { origin: conn.origin(), client_id, reject });
         self.local.counters.count_reject(reject.reason);
     }
 
@@ -356,9 +356,10 @@ impl Shard {
         self.stop_stream(id);
         let Some(session) = self.local.sessions.get_mut(id) else { return };
         if planted!(SubscriptionLeft) {
-            session.subscriptions.pop_first();
+            let first = session.subscriptions.iter().next();
+            first.map(|key| session.subscriptions.remove(&key));
         }
-        for key in std::mem::take(&mut session.subscriptions) {
+        for key in std::mem::take(&mut session.subscriptions).iter() {
             match key {
                 SubscriptionKey::Node(node) => self.withdraw(node, id),
                 SubscriptionKey::Group(group) => self.leave_group(group, id),
@@ -368,7 +369,7 @@ impl Shard {
             self.local.store_end(id);
         }
         let Some(session) = self.local.sessions.remove(id) else { return };
-        for (_, completion) in session.unsettled {
+        for (_, completion) in session.unsettled.iter().flat_map(|unsettled| unsettled.iter()) {
             mark!(UnsettledForgotten);
             self.completions.remove(completion);
         }

@@ -218,10 +218,8 @@ impl Shard {
                 .extras
                 .as_ref()
                 .is_some_and(|extras| extras.acks.iter().any(|ack| ack.packet_id == packet_id));
-            let unsettled = session.unsettled.iter().position(|&(other, _)| other == packet_id);
-            if let Some(at) = unsettled {
+            if let Some(completion) = session.settle(packet_id) {
                 mark!(UnsettledTakenUp);
-                let (_, completion) = session.unsettled.swap_remove(at);
                 if let Some(waiting) = self.completions.get_mut(completion) {
                     waiting.whose = Whose::Conn(id);
                 }
@@ -311,7 +309,7 @@ impl Shard {
             Whose::Session(id, packet_id) => {
                 let Some(session) = self.local.sessions.get_mut(id) else { return };
                 mark!(UnsettledSettled);
-                session.unsettled.retain(|&(other, _)| other != packet_id);
+                session.settle(packet_id);
                 self.settle_inbound(id, AckKind::Pubrec, packet_id, reason);
             }
             Whose::Conn(id) => {
@@ -392,7 +390,7 @@ impl Shard {
             {
                 mark!(Unsettled);
                 completion.whose = Whose::Session(session, packet_id);
-                found.unsettled.push((packet_id, ticket));
+                found.unsettle(packet_id, ticket);
             }
         }
     }

@@ -137,7 +137,7 @@ impl Shard {
     pub(super) fn stop_stream(&mut self, session: SessionId) {
         let Some(session) = self.local.sessions.get_mut(session) else { return };
         if let Some(barrier) = session.subscribing.take() {
-            self.barriers.remove(barrier);
+            self.barriers.remove(barrier.get());
         }
         let Some(stream) = session.stream.take() else { return };
         if let Some(question) = stream.current.and_then(|walk| walk.asked) {

@@ -1,5 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0 sections 3.8 to 3.11, 4.8).
 
+use std::num::NonZeroU64;
+
 use crate::codec::{RetainHandling, Suback, Subscribe, SubscribeOptions, Unsuback, Unsubscribe};
 use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, PacketId, SessionId, SubscriptionId, Version};
@@ -64,7 +66,7 @@ impl Shard {
             self.post(to, &Mail::Barrier { barrier });
         }
         if let Some(session) = self.local.sessions.get_mut(session_id) {
-            session.subscribing = Some(barrier);
+            session.subscribing = NonZeroU64::new(barrier);
         }
         if planted!(SubackEarly) {
             let Some(barrier) = self.barriers.remove(barrier) else { return Ok(()) };
