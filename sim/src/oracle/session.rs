@@ -90,13 +90,13 @@ impl Session {
         let (least, most) = self.expiry_s;
         let after = |time: Time, secs: u32| time + Duration::from_secs(secs.into());
         match self.left {
+            // Whether it was there or not: its time is over.
+            Some((_, Some(latest))) if now >= after(latest, most) => Some(false),
             _ if self.is_unknown => None,
             _ if !self.is_there => Some(false),
             None => Some(true),
-            Some((_, Some(_))) if most == 0 => Some(false),
             Some((earliest, _)) if now < after(earliest, least) => Some(true),
-            Some((_, Some(latest))) if now >= after(latest, most) => Some(false),
-            _ => None,
+            Some(_) => None,
         }
     }
 
@@ -190,7 +190,12 @@ impl Oracle {
         session.is_there = true;
         session.steady_since = tick;
         session.is_unknown = is_muddled;
-        session.expiry_s = (expiry_s, expiry_s);
+        let (least, most) = session.expiry_s;
+        session.expiry_s = match is_muddled {
+            // Another CONNECT may be the last.
+            true => (least.min(expiry_s), most.max(expiry_s)),
+            false => (expiry_s, expiry_s),
+        };
         session.expiry_next_s = None;
         session.left = None;
     }
@@ -204,7 +209,7 @@ impl Oracle {
         if let Leave::Disconnect { expiry_s: Some(expiry_s), is_sure, .. } = leave {
             let (least, most) = session.expiry_s;
             session.expiry_s = (least.min(expiry_s), most.max(expiry_s));
-            session.expiry_next_s = is_sure.then_some(expiry_s);
+            session.expiry_next_s = (is_sure && !session.is_unknown).then_some(expiry_s);
         }
         if session.expiry_s.0 == 0 {
             session.may_end(self.tick, |_| true);
