@@ -445,14 +445,21 @@ fn check_copy(
     if !message.retain || !published.retain {
         return Err("it is not retained");
     }
-    let is_it = |s: &&super::Subscription| {
+    let asks = |s: &&super::Subscription| {
         s.options.retain_handling != RetainHandling::Never
             && s.takes(published.topic)
             && !s.is_shared()
-            && message.qos == s.options.qos.min(published.qos)
-            && message.ids == s.id.into_iter().collect::<Vec<_>>()
     };
-    match session.subscriptions.iter().find(is_it) {
+    // What replaces a subscription says how the rest of what that one asked for comes.
+    let is_told = |asking: &&super::Subscription| {
+        session.subscriptions.iter().any(|s| {
+            s.filter == asking.filter
+                && s.asked >= asking.asked
+                && message.qos == s.options.qos.min(published.qos)
+                && message.ids == s.id.into_iter().collect::<Vec<_>>()
+        })
+    };
+    match session.subscriptions.iter().filter(asks).find(is_told) {
         Some(_) => Ok(()),
         None => Err("no subscription asks for it as retained"),
     }

@@ -177,6 +177,8 @@ impl Oracle {
             session.latest.clear();
             session.latest_set.clear();
             self.disown(client);
+            // What it has and has not acknowledged may reach others before its CONNACK comes.
+            self.note_share_end(client);
         }
         self.ask_will(client, is_clean, will);
     }
@@ -233,6 +235,7 @@ impl Oracle {
         session.left = Some((since, None));
         if session.expiry_s.0 == 0 {
             session.may_end(self.tick, |_| true);
+            self.note_share_end(client);
         }
         self.leave_will(client, Leave::Unwelcomed);
     }

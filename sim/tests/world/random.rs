@@ -1,8 +1,9 @@
 //! Plays of chance, each from its seed: a small part of what `cargo sim` plays.
 
 use sim::batch::{self, Plan};
+use sim::crash::Crashes;
 use sim::play::{Play, Seed};
-use sim::swarm::{Fault, Options};
+use sim::swarm::{Fault, Options, Scene};
 
 const SEEDS: u64 = 300;
 
@@ -53,6 +54,6 @@ fn every_seed_can_be_stopped_anywhere() {
 fn what_was_acknowledged_survives_crashes() {
     for seed in 0..SEEDS / 2 {
         let _place = Seed(seed);
-        sim::crash::Crashes::new(seed).run();
+        Crashes::with(&Options::draw_as(seed, Scene::Crash)).run();
     }
 }
