@@ -163,6 +163,8 @@ marks! {
     RetainedExpired,
     /// A retained message found no room.
     RetainedRefused,
+    /// A message expired before it could go to another member of a shared subscription.
+    ExpiredRedelivered,
     /// A delivery of a shared subscription went to another member.
     ShareRedelivered,
     /// The member that a message was meant for had gone: a group was picked from again.
