@@ -718,8 +718,8 @@ impl World {
     /// Both clocks go on.
     fn set_time(&mut self, time: Time) {
         let second = |time: Time| time.as_millis() / 1000;
-        self.now.unix_secs += second(time) - second(self.now.time);
-        self.now.time = time;
+        self.now.unix_secs += second(time).saturating_sub(second(self.now.time));
+        self.now.time = self.now.time.max(time);
     }
 
     /// The late answer of an authentication check.

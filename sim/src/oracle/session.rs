@@ -77,8 +77,10 @@ pub(super) struct Came {
     pub(super) firsts: u32,
     /// At QoS 0 and 2.
     pub(super) once: u32,
-    /// Of `firsts`: with RETAIN, for a new subscription.
+    /// Of `firsts`: with RETAIN, perhaps for a new subscription.
     pub(super) copies: u32,
+    /// Of these: what cannot be a live message.
+    pub(super) only_copies: u32,
     /// The client answered it with an error.
     pub(super) is_refused: bool,
 }
