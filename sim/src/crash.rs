@@ -192,6 +192,12 @@ impl Crashes {
         self.members[client].is_in && !self.world.clients[client].is_ended
     }
 
+    /// The broker has no connection of it either: one that came late may be left.
+    fn is_away(&self, client: usize) -> bool {
+        let is_there = |wire: &Wire| wire.client == client && !wire.is_closed;
+        !self.is_in(client) && !self.world.wires.iter().any(is_there)
+    }
+
     fn connect(&mut self, client: usize) {
         self.world.unstall_wire(client);
         let member = &mut self.members[client];
@@ -354,7 +360,7 @@ impl Crashes {
         if is_in && !self.has_failures() {
             return;
         }
-        if is_quiet && !is_in && !self.has_failures() {
+        if is_quiet && self.is_away(client) && !self.has_failures() {
             self.forget(client);
             self.members[client].is_unsure = false;
             return;
@@ -393,10 +399,10 @@ impl Crashes {
         self.world.advance(seconds(u64::from(SHORT_S) + 2));
         self.look();
         for client in 0..self.members.len() {
-            if self.members[client].is_short() && !self.is_in(client) {
+            if self.members[client].is_short() && self.is_away(client) {
                 self.forget(client);
-                // It has ended, if it was there at all.
-                self.members[client].is_unsure = false;
+                // It has ended, if it was there at all; the store may not have heard of it.
+                self.members[client].is_unsure = self.has_failures();
             }
         }
     }

@@ -28,6 +28,8 @@ pub struct Published {
     pub is_told_matches: bool,
     /// Its acknowledgement may be an error; sent again, it then counts as a new message.
     pub may_be_refused: bool,
+    /// It was sent again in a session that may be another one, and then counts as a new message.
+    pub(super) may_be_new: bool,
     /// The publisher has sent it again so often.
     pub repeats: u32,
     /// It was worked on not before, and not after.
@@ -63,6 +65,7 @@ impl Published {
             is_will: false,
             is_told_matches: false,
             may_be_refused: false,
+            may_be_new: false,
             repeats: 0,
             at: (Time::ZERO, None),
             tick: 0,
@@ -81,7 +84,7 @@ impl Published {
     /// How often it may go to one session.
     pub(super) fn sent_count(&self) -> u32 {
         match self.qos {
-            QoS::ExactlyOnce if !self.may_be_refused => 1,
+            QoS::ExactlyOnce if !self.may_be_refused && !self.may_be_new => 1,
             _ => 1 + self.repeats,
         }
     }
@@ -132,11 +135,13 @@ impl Oracle {
         &self.published[number]
     }
 
-    /// The publisher sends it again on a new connection.
-    pub fn repeated(&mut self, number: usize, wire: usize) {
+    /// The publisher sends it again on a new connection. `may_be_new`: nobody knows whether its session
+    /// is still the same.
+    pub fn repeated(&mut self, number: usize, wire: usize, may_be_new: bool) {
         self.next_tick();
         let message = &mut self.published[number];
         message.repeats += 1;
+        message.may_be_new |= may_be_new;
         message.wire = wire;
         if message.retain {
             self.retained.log(message.topic, number, message.publisher);
