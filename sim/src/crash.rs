@@ -329,6 +329,12 @@ impl Crashes {
             self.calm();
             self.world.settle();
             self.look();
+        } else if self.below(2) == 0 {
+            // More is under way, of which a part is done: operations that belong together are torn.
+            self.world.is_store_held = true;
+            let count = self.below(60);
+            self.world.stir(count);
+            self.look();
         }
         for client in 0..self.members.len() {
             if down_s > SHORT_S && self.members[client].is_short() {
