@@ -163,6 +163,8 @@ marks! {
     RetainedExpired,
     /// A retained message found no room.
     RetainedRefused,
+    /// A message expired before it could go to another member of a shared subscription.
+    ExpiredRedelivered,
     /// A delivery of a shared subscription went to another member.
     ShareRedelivered,
     /// The member that a message was meant for had gone: a group was picked from again.
@@ -183,6 +185,34 @@ marks! {
     OpenedStopping,
     /// The last other shard had nothing more to say, and everybody was told.
     FencePassed,
+    /// The store did not keep an operation.
+    StoreFailed,
+    /// A session was stored as a whole because the store had failed, before the next operation.
+    StoredAnew,
+    /// The same, at its next connection.
+    StoredAnewAtBind,
+    /// What the store may still have of a session was ended because the store had failed.
+    StoreEndedUnsure,
+    /// A connection ended because what its client would have been told was not stored.
+    FenceFailed,
+    /// Output that had waited for the store went out.
+    FenceLiftedLate,
+    /// The store answered for a connection that was gone.
+    FenceForNobody,
+    /// Output that waited for the store was dropped with its connection.
+    FencedDropped,
+    /// A 3.x publisher lost its connection because its message was not stored.
+    UnstoredEnded,
+    /// Back from the store, an exchange of QoS 1 had no message any more.
+    RestoredWithoutMessage,
+    /// Back from the store, a message was there that its client had released.
+    RestoredReleased,
+    /// Back from the store, a session had lost its connection with the process.
+    RestoredLeft,
+    /// Back from the store, a session's time was over.
+    RestoredExpired,
+    /// Back from the store, a message was meant for a shared subscription.
+    RestoredShared,
 }
 
 /// Notes that this branch was taken.

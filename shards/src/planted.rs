@@ -80,6 +80,22 @@ bugs! {
     ExpiredDelivered,
     /// Queued messages of a session that ends are kept for ever.
     MessageLeaked,
+    /// A session that came back from the store does not expire.
+    ExpiryIgnoredAfterRestart,
+    /// A message is acknowledged before the store has answered.
+    AckBeforeStored,
+    /// What waits for the store is sent before it has answered.
+    FenceIgnored,
+    /// The identifier of a QoS 2 message that came in is not stored.
+    InboundNotStored,
+    /// The identifier under which a QoS 2 message goes out is not stored.
+    IdentifierNotStored,
+    /// A QoS 2 message stays in the store when its client has it.
+    ReleasedMessageKept,
+    /// A session that the store did not keep as it is is not stored anew.
+    NotStoredAnew,
+    /// After a restart the other shards are not told of the subscriptions here.
+    InterestNotRestored,
 }
 
 #[cfg(feature = "planted")]

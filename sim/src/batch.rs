@@ -10,6 +10,7 @@ use std::thread;
 use shards::counters::Snapshot;
 use shards::marks::{self, Mark};
 
+use crate::crash::Crashes;
 use crate::crowd::Crowd;
 use crate::faults::FaultCounts;
 use crate::marathon::Marathon;
@@ -26,6 +27,8 @@ pub struct Course {
     pub steps: u64,
     pub acts: u32,
     pub faults: FaultCounts,
+    /// Deaths of the process.
+    pub crashes: u64,
     pub snapshot: Snapshot,
     /// What did not hold, and where it was found.
     pub failure: Option<String>,
@@ -43,6 +46,7 @@ enum Stage {
     Play(Box<Play>),
     Crowd(Box<Crowd>),
     Marathon(Box<Marathon>),
+    Crash(Box<Crashes>),
 }
 
 impl Stage {
@@ -51,6 +55,7 @@ impl Stage {
             Scene::Play | Scene::Stop => Self::Play(Box::new(Play::with(options))),
             Scene::Crowd => Self::Crowd(Box::new(Crowd::with(options))),
             Scene::Marathon => Self::Marathon(Box::new(Marathon::with(options))),
+            Scene::Crash => Self::Crash(Box::new(Crashes::with(options))),
         }
     }
 
@@ -62,6 +67,7 @@ impl Stage {
             }
             Self::Crowd(crowd) => crowd.run(),
             Self::Marathon(marathon) => marathon.run(),
+            Self::Crash(crashes) => crashes.run(),
         }
     }
 
@@ -70,6 +76,7 @@ impl Stage {
             Self::Play(play) => &mut play.world,
             Self::Crowd(crowd) => &mut crowd.world,
             Self::Marathon(marathon) => &mut marathon.world,
+            Self::Crash(crashes) => &mut crashes.world,
         }
     }
 
@@ -78,6 +85,7 @@ impl Stage {
             Self::Play(play) => play.act_count(),
             Self::Crowd(crowd) => crowd.act_count(),
             Self::Marathon(_) => 0,
+            Self::Crash(crashes) => crashes.act_count(),
         }
     }
 }
@@ -98,6 +106,7 @@ pub fn play(options: &Options, is_printed: bool) -> Course {
         steps: world.step_count,
         acts,
         faults: world.fault_counts(),
+        crashes: world.crash_count,
         snapshot: world.snapshot(),
         failure: outcome
             .err()
@@ -139,6 +148,7 @@ pub struct Total {
     /// Over the hashes of all seeds, in the order of their numbers.
     pub hash: u64,
     pub faults: FaultCounts,
+    pub crashes: u64,
     pub snapshot: Snapshot,
     /// How often the core came by each of its marks, in the order of [`Mark::ALL`].
     pub marks: Vec<u64>,
@@ -151,6 +161,7 @@ impl Total {
     fn add(&mut self, seed: u64, course: &Course) {
         self.seeds += 1;
         self.steps += course.steps;
+        self.crashes += course.crashes;
         self.snapshot.add(&course.snapshot);
         self.faults.iter_mut().zip(course.faults).for_each(|(sum, count)| *sum += count);
         if let Some(message) = &course.failure
@@ -171,6 +182,7 @@ impl Total {
         self.marks.iter_mut().zip(other.marks).for_each(|(sum, count)| *sum += count);
         self.seeds += other.seeds;
         self.steps += other.steps;
+        self.crashes += other.crashes;
         self.snapshot.add(&other.snapshot);
         self.faults.iter_mut().zip(other.faults).for_each(|(sum, count)| *sum += count);
         let failures = [self.failure.take(), other.failure];

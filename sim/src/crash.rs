@@ -8,22 +8,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shards::codec::{AckKind, Connect, Publish};
+use shards::codec::{self, AckKind, Connect, Framed, Packet, Publish};
 use shards::ids::{PacketId, QoS, Version};
-use shards::limits::Settings;
 use shards::reject::ReasonCode;
 use shards::rng::Rng;
 
 use crate::client::{Client, Got, Message};
-use crate::drive::{Post, QOS, keeping, plain, seconds};
-use crate::swarm::{Stream, stream};
+use crate::drive::{Post, QOS, keeping, seconds};
+use crate::swarm::{CLIENTS_MAX, Options, Stream, stream};
+use crate::wire::{Wire, flatten};
 use crate::world::World;
 
-const NAMES: [&str; 5] = ["d0", "d1", "d2", "d3", "d4"];
+const NAMES: [&str; CLIENTS_MAX] = ["d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7"];
 /// One topic per publisher and kind, so that the order on it is the order of one client.
-const LIVE: [&str; 5] = ["live/0", "live/1", "live/2", "live/3", "live/4"];
-const KEPT: [&str; 5] = ["kept/0", "kept/1", "kept/2", "kept/3", "kept/4"];
-const FILTERS: [&str; 4] = ["live/#", "live/+", "live/1", "+/2"];
+const LIVE: [&str; CLIENTS_MAX] =
+    ["live/0", "live/1", "live/2", "live/3", "live/4", "live/5", "live/6", "live/7"];
+const KEPT: [&str; CLIENTS_MAX] =
+    ["kept/0", "kept/1", "kept/2", "kept/3", "kept/4", "kept/5", "kept/6", "kept/7"];
+const FILTERS: [&str; 5] = ["live/#", "live/+", "live/1", "+/2", SHARED];
+/// It matches what others do too, so nobody can tell who is owed what for its sake.
+const SHARED: &str = "$share/g/live/#";
 
 /// Sessions with the shorter expiry end when [`Crashes::pass_time`] finds them alone.
 const SHORT_S: u32 = 30;
@@ -65,6 +69,31 @@ struct Member {
     came: BTreeMap<usize, u32>,
 }
 
+impl Member {
+    fn draw(version: Version, rng: &mut Rng) -> Self {
+        Self {
+            // MQTT 3.1 does not say whether a session was there.
+            version: if version == Version::V31 { Version::V311 } else { version },
+            expiry_s: if rng.next_u64().is_multiple_of(3) { SHORT_S } else { LONG_S },
+            is_in: false,
+            is_known: false,
+            is_unsure: false,
+            wants_clean: false,
+            is_asking: false,
+            filters: BTreeSet::new(),
+            ever: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            messages: BTreeMap::new(),
+            came: BTreeMap::new(),
+        }
+    }
+
+    /// Its time may be over.
+    fn is_short(&self) -> bool {
+        self.version.is_v5() && self.expiry_s == SHORT_S
+    }
+}
+
 /// The play of one seed.
 #[derive(Debug)]
 pub struct Crashes {
@@ -72,50 +101,42 @@ pub struct Crashes {
     rng: Rng,
     members: Vec<Member>,
     sent: Vec<Sent>,
-    pub crash_count: u64,
-    /// The store fails now and then.
-    has_failures: bool,
+    options: Options,
+    /// Acts begun or left out.
+    act_count: u32,
 }
 
 impl Crashes {
-    pub fn new(seed: u64) -> Self {
-        let mut rng = stream(seed, Stream::Options, 1);
-        let mut pick =
-            |all: &[usize]| all[usize::try_from(rng.next_u64()).unwrap_or(0) % all.len()];
-        let settings = Settings {
-            is_durable: true,
-            mailbox_bytes: pick(&[64, 512, 4096]),
-            inflight_max: u16::try_from(pick(&[1, 2, 5, 1024])).expect("small"),
-            receive_maximum: u16::try_from(pick(&[1, 3, 1024])).expect("small"),
-            out_bytes_max: u32::try_from(pick(&[1, 500, 1 << 20])).expect("small"),
-            ..plain()
-        };
-        let shards = u8::try_from(pick(&[1, 2, 3, 4])).expect("small");
-        let mut world = World::new(shards, Some(seed), &settings);
-        world.store_failures_in = pick(&[0, 0, 12]);
-        let count = pick(&[2, 3, 5]);
-        let members: Vec<_> = (0..count)
-            .map(|_| Member {
-                version: if pick(&[0, 1]) == 0 { Version::V311 } else { Version::V5 },
-                expiry_s: if pick(&[0, 1, 2]) == 0 { SHORT_S } else { LONG_S },
-                is_in: false,
-                is_known: false,
-                is_unsure: false,
-                wants_clean: false,
-                is_asking: false,
-                filters: BTreeSet::new(),
-                ever: BTreeSet::new(),
-                asked: BTreeMap::new(),
-                messages: BTreeMap::new(),
-                came: BTreeMap::new(),
-            })
-            .collect();
+    #[must_use]
+    pub fn with(options: &Options) -> Self {
+        let mut rng = stream(options.seed, Stream::Workload, 0);
+        let mut world = World::drawn(options);
+        let members: Vec<_> =
+            options.versions.iter().map(|&version| Member::draw(version, &mut rng)).collect();
         for (name, member) in NAMES.iter().zip(&members) {
             world.clients.push(Client::new(name, member.version, usize::MAX));
         }
-        let rng = stream(seed, Stream::Workload, 1);
-        let has_failures = world.store_failures_in > 0;
-        Self { world, rng, members, sent: Vec::new(), crash_count: 0, has_failures }
+        Self { world, rng, members, sent: Vec::new(), options: options.clone(), act_count: 0 }
+    }
+
+    /// Acts that were played or left out.
+    #[must_use]
+    pub fn act_count(&self) -> u32 {
+        self.act_count
+    }
+
+    /// The next act draws from streams of its own. False if it is to be left out.
+    fn begin_act(&mut self) -> bool {
+        self.act_count += 1;
+        let number = self.act_count;
+        self.rng = stream(self.options.seed, Stream::Workload, u64::from(number));
+        self.world.begin_act(number);
+        !self.options.skips.acts.contains(&number)
+    }
+
+    /// The store fails now and then.
+    fn has_failures(&self) -> bool {
+        self.options.store_failures_in > 0
     }
 
     fn below(&mut self, end: usize) -> usize {
@@ -124,13 +145,18 @@ impl Crashes {
 
     /// Plays to the end.
     pub fn run(&mut self) {
-        for _ in 0..3 + self.below(4) {
-            for _ in 0..10 + self.below(30) {
-                self.act();
-                let count = self.below(14);
-                self.world.stir(count);
-                self.look();
+        // Not from an act's stream: acts that are left out must not change how many there are.
+        let mut plan = stream(self.options.seed, Stream::Workload, u64::from(u32::MAX));
+        for _ in 0..3 + plan.next_u64() % 4 {
+            for _ in 0..10 + plan.next_u64() % 30 {
+                if self.begin_act() {
+                    self.act();
+                    let count = self.below(14);
+                    self.world.stir(count);
+                    self.look();
+                }
             }
+            self.begin_act();
             self.crash();
             if self.below(3) == 0 {
                 self.pass_time();
@@ -164,6 +190,12 @@ impl Crashes {
 
     fn is_in(&self, client: usize) -> bool {
         self.members[client].is_in && !self.world.clients[client].is_ended
+    }
+
+    /// The broker has no connection of it either: one that came late may be left.
+    fn is_away(&self, client: usize) -> bool {
+        let is_there = |wire: &Wire| wire.client == client && !wire.is_closed;
+        !self.is_in(client) && !self.world.wires.iter().any(is_there)
     }
 
     fn connect(&mut self, client: usize) {
@@ -231,7 +263,7 @@ impl Crashes {
         let filter = FILTERS[self.below(FILTERS.len())];
         self.change(client, filter);
         self.members[client].ever.insert(filter);
-        let options = shards::codec::SubscribeOptions::new(QoS::ExactlyOnce);
+        let options = codec::SubscribeOptions::new(QoS::ExactlyOnce);
         let id = self.world.say_subscribe(client, None, &[(filter, options)]);
         self.members[client].asked.insert(id, filter);
     }
@@ -242,7 +274,7 @@ impl Crashes {
         let version = self.members[client].version;
         let id = self.world.clients[client].take_id();
         self.world.write(client, |out| {
-            shards::codec::Unsubscribe::new(id, &[filter]).encode(version, out);
+            codec::Unsubscribe::new(id, &[filter]).encode(version, out);
         });
     }
 
@@ -288,13 +320,34 @@ impl Crashes {
 
     fn crash(&mut self) {
         self.look();
-        self.crash_count += 1;
-        let shards = 1 + u8::try_from(self.below(4)).expect("small");
+        let shards = 1 + u8::try_from(self.below(8)).expect("small");
+        let shards = self.options.skips.shards.unwrap_or(shards);
+        let down_s = [0, 0, 1, SHORT_S + 2][self.below(4)];
+        // Sometimes nothing is under way: then it is known who is away.
+        let is_quiet = self.below(3) == 0;
+        if is_quiet {
+            self.calm();
+            self.world.settle();
+            self.look();
+        } else if self.below(2) == 0 {
+            // More is under way, of which a part is done: operations that belong together are torn.
+            self.world.is_store_held = true;
+            let count = self.below(60);
+            self.world.stir(count);
+            self.look();
+        }
+        for client in 0..self.members.len() {
+            if down_s > SHORT_S && self.members[client].is_short() {
+                self.outlast(client, is_quiet);
+            }
+        }
         for (client, member) in self.world.clients.iter_mut().zip(&mut self.members) {
-            // What was not acknowledged yet may be kept by some shards already.
-            for id in client.sent.keys() {
+            // What was not acknowledged yet may be kept by some shards already. What was handed to the
+            // network counts as acknowledged: the broker had it stored.
+            let acked = self.world.wires.get(client.wire).map_or_else(Vec::new, acked);
+            for (id, sent) in &client.sent {
                 if let Some(&number) = member.messages.get(id) {
-                    self.sent[number].is_torn = true;
+                    self.sent[number].is_torn |= !sent.is_released && !acked.contains(id);
                 }
             }
             client.survive_crash();
@@ -302,8 +355,44 @@ impl Crashes {
             member.asked.clear();
         }
         self.world.is_store_held = false;
-        self.world.crash(shards);
+        self.world.crash(shards, seconds(down_s.into()));
         self.check_ready();
+    }
+
+    /// The broker is away for longer than this session's interval, which begins when its connection
+    /// ends, with a crash at the latest when there is a broker again.
+    fn outlast(&mut self, client: usize, is_quiet: bool) {
+        let is_in = self.is_in(client);
+        if is_in && !self.has_failures() {
+            return;
+        }
+        if is_quiet && self.is_away(client) && !self.has_failures() {
+            self.forget(client);
+            self.members[client].is_unsure = false;
+            return;
+        }
+        self.doubt(client);
+    }
+
+    /// Nobody knows whether this session is there.
+    fn doubt(&mut self, client: usize) {
+        let member = &mut self.members[client];
+        member.is_known = false;
+        member.is_unsure = true;
+        member.filters.clear();
+        for sent in &mut self.sent {
+            sent.owed.remove(&client);
+        }
+    }
+
+    /// Nothing is held back.
+    fn calm(&mut self) {
+        self.world.is_store_held = false;
+        for client in 0..self.members.len() {
+            if self.members[client].is_in || self.world.clients[client].wire != usize::MAX {
+                self.world.unstall_wire(client);
+            }
+        }
     }
 
     fn check_ready(&self) {
@@ -316,12 +405,10 @@ impl Crashes {
         self.world.advance(seconds(u64::from(SHORT_S) + 2));
         self.look();
         for client in 0..self.members.len() {
-            let member = &self.members[client];
-            let is_short = member.version.is_v5() && member.expiry_s == SHORT_S;
-            if is_short && !self.is_in(client) {
+            if self.members[client].is_short() && self.is_away(client) {
                 self.forget(client);
-                // It has ended, if it was there at all.
-                self.members[client].is_unsure = false;
+                // It has ended, if it was there at all; the store may not have heard of it.
+                self.members[client].is_unsure = self.has_failures();
             }
         }
     }
@@ -363,7 +450,9 @@ impl Crashes {
             }
             Got::Suback(id, codes) => {
                 assert_eq!(codes, [QoS::ExactlyOnce.bits()]);
-                if let Some(filter) = self.members[client].asked.remove(&id) {
+                if let Some(filter) = self.members[client].asked.remove(&id)
+                    && filter != SHARED
+                {
                     self.members[client].filters.insert(filter);
                 }
             }
@@ -387,8 +476,9 @@ impl Crashes {
         let count = member.came.entry(number).or_default();
         // A retained copy comes with the subscription, and the live one perhaps after it.
         *count += u32::from(!message.retain);
+        let most = 1 + u32::from(member.ever.contains(SHARED));
         assert!(
-            *count <= 1 || sent.is_torn || sent.qos != QoS::ExactlyOnce,
+            *count <= most || sent.is_torn || sent.qos != QoS::ExactlyOnce,
             "message {number} of QoS 2 came {count} times to client {client}"
         );
     }
@@ -400,7 +490,7 @@ impl Crashes {
         let mut numbers: Vec<_> =
             model.sent.iter().map(|(&id, sent)| (messages[&id], id, sent)).collect();
         numbers.sort_by_key(|&(number, ..)| number);
-        let mut bytes = Vec::new();
+        let (mut bytes, has_failures) = (Vec::new(), self.has_failures());
         for (number, id, sent) in numbers {
             let packet_id = PacketId::new(id).expect("not 0");
             if sent.is_released {
@@ -409,7 +499,7 @@ impl Crashes {
             }
             self.sent[number].is_repeated = true;
             // 3.1.1 learns of a store that failed by the end of its connection alone.
-            self.sent[number].is_torn |= self.has_failures;
+            self.sent[number].is_torn |= has_failures;
             Publish {
                 qos: sent.qos,
                 dup: true,
@@ -425,12 +515,7 @@ impl Crashes {
     /// Nothing fails any more and everybody is there: all that is owed comes.
     fn rest(&mut self) {
         let failures_in = std::mem::take(&mut self.world.store_failures_in);
-        self.world.is_store_held = false;
-        for client in 0..self.members.len() {
-            if self.members[client].is_in || self.world.clients[client].wire != usize::MAX {
-                self.world.unstall_wire(client);
-            }
-        }
+        self.calm();
         for _ in 0..4 {
             self.world.settle();
             self.look();
@@ -487,6 +572,22 @@ impl Crashes {
         let left = self.world.store.kept().find(|(key, _)| key.client_id().is_some());
         assert!(left.is_none(), "the store still holds {left:?}");
     }
+}
+
+/// Messages whose PUBREC is on its way to the client.
+fn acked(wire: &Wire) -> Vec<u16> {
+    let bytes = wire.sending.as_ref().map_or_else(Vec::new, flatten);
+    let (mut rest, mut acked) = (&bytes[..], Vec::new());
+    while let Ok(Framed::Whole(frame)) = codec::frame(rest, u32::MAX) {
+        // The same in all versions up to the reason, which comes after the identifier.
+        if let Ok(Packet::Pubrec(ack)) = codec::decode(&frame, Version::V5)
+            && !ack.reason.is_error()
+        {
+            acked.push(ack.packet_id.value());
+        }
+        rest = &rest[frame.len..];
+    }
+    acked
 }
 
 fn matches(filter: &str, topic: &str) -> bool {

@@ -168,6 +168,7 @@ fn report(total: &Total, elapsed: Duration) {
     for fault in Fault::ALL {
         println!("fault       {:<10} {}", fault.name(), total.faults[fault.index()]);
     }
+    println!("crashes     {}", total.crashes);
     println!("marks hit   {} of {}", Mark::ALL.len() - total.missed().count(), Mark::ALL.len());
     println!("elapsed     {:.1} s", elapsed.as_secs_f64());
     println!("cpu         {:.1} s", cpu_s());

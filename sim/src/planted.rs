@@ -1,15 +1,14 @@
 //! Does the simulator find what is wrong? Each bug of `shards::planted` in turn, seed after seed,
 //! until a check fails.
 
-use std::any::Any;
 use std::fmt::{self, Display};
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use shards::planted::{Bug, plant};
 
-use crate::play::Play;
+use crate::batch;
+use crate::swarm::{Options, Scene};
 
 /// What became of one bug.
 #[derive(Debug)]
@@ -51,11 +50,9 @@ impl Display for Table {
 }
 
 /// Plays seeds from 0 with each bug until it is found, at most `seeds`. The bugs are spread over the
-/// cores; each play stays on one thread. Silences the panic hook of the process meanwhile.
+/// cores; each play stays on one thread.
 #[must_use]
 pub fn table(seeds: u64) -> Table {
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
     let next = AtomicUsize::new(0);
     let workers = thread::available_parallelism().map_or(1, usize::from).min(Bug::ALL.len());
     let work = || {
@@ -68,9 +65,8 @@ pub fn table(seeds: u64) -> Table {
     let mut rows = thread::scope(|scope| {
         let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         let done = workers.into_iter().map(|worker| worker.join());
-        done.flat_map(|rows| rows.expect("panics are caught inside")).collect::<Vec<_>>()
+        done.flat_map(|rows| rows.expect("a seed's panic is caught")).collect::<Vec<_>>()
     });
-    panic::set_hook(hook);
     rows.sort_by_key(|row| Bug::ALL.iter().position(|&bug| bug == row.bug));
     Table { rows, seeds }
 }
@@ -78,27 +74,36 @@ pub fn table(seeds: u64) -> Table {
 /// The first seed that shows the bug, and how. A seed that fails without it shows nothing.
 fn hunt(bug: Bug, seeds: u64) -> Option<(u64, String)> {
     (0..seeds).find_map(|seed| {
-        let check = play(seed, Some(bug))?;
-        play(seed, None).is_none().then_some((seed, check))
+        let options = Options::draw_as(seed, scene(bug));
+        let check = play(&options, Some(bug))?;
+        play(&options, None).is_none().then_some((seed, check))
     })
 }
 
 /// What a play of this seed says that fails.
-fn play(seed: u64, bug: Option<Bug>) -> Option<String> {
+fn play(options: &Options, bug: Option<Bug>) -> Option<String> {
     plant(bug);
-    let played = panic::catch_unwind(AssertUnwindSafe(|| {
-        Play::new(seed).run();
-    }));
+    let course = batch::play(options, false);
     plant(None);
-    played.err().map(|cause| text(cause.as_ref()))
+    course.failure.map(|failure| text(&failure))
+}
+
+/// Where it can be found.
+fn scene(bug: Bug) -> Scene {
+    match bug {
+        Bug::ExpiryIgnoredAfterRestart
+        | Bug::AckBeforeStored
+        | Bug::FenceIgnored
+        | Bug::InboundNotStored
+        | Bug::IdentifierNotStored
+        | Bug::ReleasedMessageKept
+        | Bug::NotStoredAnew
+        | Bug::InterestNotRestored => Scene::Crash,
+        _ => Scene::Play,
+    }
 }
 
 /// The first line of what a panic said.
-fn text(cause: &(dyn Any + Send)) -> String {
-    let text = cause
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| cause.downcast_ref::<&str>().copied())
-        .unwrap_or("a panic without text");
+fn text(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(110).collect()
 }

@@ -128,10 +128,14 @@ pub enum Scene {
     Crowd,
     /// What takes many messages ([`crate::marathon`]).
     Marathon,
+    /// A process that dies, and what its store gives the next one ([`crate::crash`]).
+    Crash,
 }
 
 /// Seeds of which one is a marathon: it takes as long as all the others together.
 const MARATHON_EVERY: u64 = 500;
+/// Seeds of which one crashes.
+const CRASH_EVERY: u64 = 8;
 
 impl Scene {
     /// Not drawn: every batch has some of each.
@@ -139,6 +143,9 @@ impl Scene {
     pub fn of(seed: u64) -> Self {
         if seed % MARATHON_EVERY == MARATHON_EVERY - 1 {
             return Self::Marathon;
+        }
+        if seed % CRASH_EVERY == CRASH_EVERY - 2 {
+            return Self::Crash;
         }
         match seed % 12 {
             1 | 4 | 7 | 10 => Self::Crowd,
@@ -163,6 +170,8 @@ pub struct Options {
     pub receive_maximum: u16,
     /// Most bytes that one receive brings.
     pub chunk_bytes_max: usize,
+    /// Of so many groups of store operations one fails; 0 is none.
+    pub store_failures_in: usize,
     /// Of 4096 steps, how many begin with this fault, by [`Fault::index`].
     pub rates: [u16; Fault::ALL.len()],
     pub skips: Skips,
@@ -199,6 +208,7 @@ impl Options {
         if scene == Scene::Marathon {
             settings = plain();
         }
+        settings.is_durable |= scene == Scene::Crash;
         Self {
             seed,
             scene,
@@ -209,13 +219,21 @@ impl Options {
             },
             settings,
             versions,
-            keep_alive_s: dice.pick(&[0, 0, 5, 20]),
+            keep_alive_s: match scene {
+                // Time passes in large steps there.
+                Scene::Crash => 0,
+                _ => dice.pick(&[0, 0, 5, 20]),
+            },
             receive_maximum: dice.pick(&[1, 2, 3, 10]),
             chunk_bytes_max: match scene {
                 Scene::Marathon => 1 << 16,
-                Scene::Play | Scene::Stop | Scene::Crowd => {
+                Scene::Play | Scene::Stop | Scene::Crowd | Scene::Crash => {
                     dice.pick(&[1, 3, 16, 64, 4096, 1 << 16])
                 }
+            },
+            store_failures_in: match scene {
+                Scene::Crash => dice.pick(&[0, 0, 12]),
+                Scene::Play | Scene::Stop | Scene::Crowd | Scene::Marathon => 0,
             },
             rates,
             skips: Skips::default(),

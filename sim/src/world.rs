@@ -89,6 +89,8 @@ pub struct World {
     pub store_outcome: StoreOutcome,
     /// One of so many groups of operations fails; 0 is none.
     pub store_failures_in: usize,
+    /// Crashes so far.
+    pub crash_count: u64,
     steps: Vec<Step>,
     /// Steps so far.
     pub step_count: u64,
@@ -142,6 +144,7 @@ impl World {
             is_store_held: false,
             store_outcome: StoreOutcome::Durable,
             store_failures_in: 0,
+            crash_count: 0,
             steps: Vec::new(),
             step_count: 0,
             next_shard: 0,
@@ -152,6 +155,7 @@ impl World {
     pub fn drawn(options: &Options) -> Self {
         let mut world = Self::new(options.shards, Some(options.seed), &options.settings);
         world.chunk_bytes_max = options.chunk_bytes_max;
+        world.store_failures_in = options.store_failures_in;
         world.chaos = Some(Box::new(Chaos::new(options)));
         world
     }
@@ -700,15 +704,22 @@ impl World {
             let Some(next) = deadlines.chain(ping_at).min().filter(|&next| next <= target) else {
                 break;
             };
-            self.now.time = self.now.time.max(next);
+            self.set_time(self.now.time.max(next));
             if ping_at.is_some_and(|at| at <= self.now.time) {
                 ping_at = self.ping();
             }
         }
-        self.now.time = target;
+        self.set_time(target);
         self.settle();
         self.trace.entry(Entry::Time, 0, self.now.time.as_micros());
         self.trace.line(|| format!("       it is {} ms", self.now.time.as_millis()));
+    }
+
+    /// Both clocks go on.
+    fn set_time(&mut self, time: Time) {
+        let second = |time: Time| time.as_millis() / 1000;
+        self.now.unix_secs += second(time).saturating_sub(second(self.now.time));
+        self.now.time = self.now.time.max(time);
     }
 
     /// The late answer of an authentication check.
@@ -720,8 +731,9 @@ impl World {
     }
 
     /// The process dies: every connection with it, and what the store had not answered may be lost. A
-    /// new one begins with what is in the store, on as many shards as are given.
-    pub fn crash(&mut self, shards: u8) {
+    /// new one begins `after` a while with what is in the store, on as many shards as are given.
+    pub fn crash(&mut self, shards: u8, after: Duration) {
+        self.crash_count += 1;
         let mut left = Vec::new();
         for at in 0..self.nodes.len() {
             left.push(self.below(self.store.pending_count_of(at) + 1));
@@ -738,6 +750,7 @@ impl World {
                 self.clients[wire.client].is_ended = true;
             }
         }
+        self.set_time(self.now.time + after);
         let seed = self.step_count;
         self.nodes = nodes(shards, seed, &self.settings);
         for (key, record) in self.store.kept() {

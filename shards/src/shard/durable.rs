@@ -15,6 +15,8 @@
 
 use crate::conn::State;
 use crate::ids::{ConnId, PacketId, QoS, SessionId, StoreTicket};
+use crate::mark;
+use crate::planted::planted;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::Message;
 use crate::session::outgoing::{Delivery, Ids};
@@ -125,6 +127,9 @@ impl Local {
         if number == 0 {
             return;
         }
+        if planted!(IdentifierNotStored) && qos == QoS::ExactlyOnce {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(to) else { return };
         let begun = session.outgoing_mut().next_begun();
         let record = ExchangeRecord { qos, number, begun, released: None }.write();
@@ -144,7 +149,9 @@ impl Local {
         let record = ExchangeRecord { qos, number, begun: 0, released }.write();
         let key = exchange_key(session, id);
         self.emitted.push(Emitted::of(of, StoreOp::Put { key, record }).fence(true));
-        self.store_gone(of, delivery.number);
+        if !planted!(ReleasedMessageKept) {
+            self.store_gone(of, delivery.number);
+        }
     }
 
     /// A message is owed no more: delivered, dropped or expired.
@@ -175,6 +182,9 @@ impl Local {
         let Some(session) = self.sessions.get(of).filter(|session| session.is_stored) else {
             return;
         };
+        if planted!(InboundNotStored) && is_taken {
+            return;
+        }
         let key = StoreKey::Inbound { client_id: session.client_id.clone(), packet_id };
         let op = if is_taken {
             StoreOp::Put { key, record: record::empty() }
@@ -302,13 +312,20 @@ impl Shard {
         }
         let Some(session) = self.local.sessions.get_mut(id) else { return };
         let is_wanted = session.expiry_s > 0;
-        let is_known = session.is_stored && !session.is_dirty;
+        let is_dirty = session.is_dirty;
+        let is_known = session.is_stored && !is_dirty;
         session.is_stored = is_wanted;
         match (is_wanted, is_known) {
             (true, true) => self.local.store_terms(now, id),
-            (true, false) => self.store_all(now, id),
+            (true, false) => {
+                mark!(StoredAnewAtBind if is_dirty);
+                self.store_all(now, id);
+            }
             // An older session of this client may still be there.
-            (false, _) if was_stored || self.has_store_failed => self.local.store_end(id),
+            (false, _) if was_stored || self.has_store_failed => {
+                mark!(StoreEndedUnsure if !was_stored);
+                self.local.store_end(id);
+            }
             (false, _) => {}
         }
     }
@@ -399,7 +416,9 @@ impl Shard {
             let session = emitted.session.and_then(|id| self.local.sessions.get(id));
             if session.is_some_and(|session| session.is_dirty && session.is_stored)
                 && let Some(id) = emitted.session
+                && !planted!(NotStoredAnew)
             {
+                mark!(StoredAnew);
                 self.store_all(now, id);
                 for earlier in std::mem::take(&mut self.local.emitted) {
                     self.issue(earlier, None, out);
@@ -414,7 +433,7 @@ impl Shard {
         if let (Some(group), StoreOp::Put { record, .. }) = (emitted.group, &mut op) {
             record::with_group(record, &self.group_filter(group));
         }
-        let completion = completion.filter(|_| emitted.is_awaited);
+        let completion = completion.filter(|_| emitted.is_awaited && !planted!(AckBeforeStored));
         if let Some(completion) = completion.and_then(|at| self.completions.get_mut(at)) {
             completion.waiting += 1;
         }
@@ -451,6 +470,7 @@ impl Shard {
         while let Some(awaited) = self.awaited.pop_front_if(|first| first.ticket <= ticket.0) {
             let Awaited { completion, fence, session, .. } = awaited;
             if outcome == StoreOutcome::Failed {
+                mark!(StoreFailed);
                 self.local.counters.store_failures += 1;
                 self.has_store_failed = true;
                 if let Some(session) = session.and_then(|id| self.local.sessions.get_mut(id)) {
@@ -462,6 +482,7 @@ impl Shard {
             }
             match fence {
                 Some(conn) if outcome == StoreOutcome::Failed => {
+                    mark!(FenceFailed);
                     self.disconnect(now, conn, NOT_STORED, Ending::WithWill, out);
                 }
                 Some(conn) => self.lift_fence(conn, out),
@@ -472,10 +493,12 @@ impl Shard {
 
     fn lift_fence(&mut self, id: ConnId, out: &mut Outbox) {
         let Some(conn) = self.local.conns.get_mut(id).filter(|conn| conn.fences > 0) else {
+            mark!(FenceForNobody);
             return;
         };
         conn.fences -= 1;
         if conn.fences == 0 && !conn.output.is_empty() {
+            mark!(FenceLiftedLate);
             list(conn, out);
         }
     }
@@ -484,6 +507,7 @@ impl Shard {
     /// acknowledgement.
     pub(super) fn end_unstored(&mut self, now: Now, out: &mut Outbox) {
         while let Some(id) = self.unstored.pop() {
+            mark!(UnstoredEnded);
             self.disconnect(now, id, NOT_STORED, Ending::WithWill, out);
         }
     }
@@ -494,6 +518,7 @@ impl Shard {
 pub(super) fn drop_fenced(conn: &mut crate::conn::Conn) -> bool {
     let is_fenced = conn.fences > 0 && conn.state != State::Closing;
     if is_fenced {
+        mark!(FencedDropped if !conn.output.is_empty());
         conn.output.clear();
         conn.fences = 0;
     }

@@ -14,7 +14,7 @@ use crate::time::Now;
 use crate::topic::{GroupId, NoLocal, topic_hash};
 
 use super::Shard;
-use super::deliver::Delivered;
+use super::deliver::{Delivered, is_expired};
 use super::effect::Outbox;
 use super::publish::{Completion, Whose};
 use super::render::{Fan, How, Verbatim};
@@ -333,6 +333,12 @@ impl Shard {
     ) {
         let local = &mut self.local;
         let message = local.messages.view(&delivery.message);
+        // To the next member its delivery has not begun.
+        if is_expired(now, &message) {
+            mark!(ExpiredRedelivered);
+            local.counters.dropped_expired += 1;
+            return local.messages.release(delivery.message);
+        }
         // The kept message cannot be lent out while others may be kept: this path is rare.
         let (topic, properties) = (message.topic.to_owned(), message.properties.to_vec());
         let payload = match message.payload {

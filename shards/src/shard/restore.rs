@@ -12,6 +12,8 @@ use bytes::Bytes;
 use crate::ids::{PacketId, QoS, SessionId};
 use crate::limits::SPLICE_BYTES_MIN;
 use crate::mail::Mail;
+use crate::mark;
+use crate::planted::planted;
 use crate::session::Session;
 use crate::session::messages::{Message, Payload};
 use crate::session::outgoing::{Delivery, RestoredExchange};
@@ -124,6 +126,7 @@ impl Shard {
         let shared = shared_payload(&record);
         let message = view(now, &record, shared.as_ref())?;
         let group = TopicFilter::parse(record.group, u16::MAX).ok();
+        mark!(RestoredShared if group.is_some());
         let delivery = Delivery {
             message: self.local.messages.keep(&message),
             qos,
@@ -184,9 +187,11 @@ impl Shard {
             let (lost, released) =
                 outgoing.restore(owed.deliveries, owed.exchanges, &local.messages);
             for packet_id in lost {
+                mark!(RestoredWithoutMessage);
                 local.store_ended(id, packet_id, None);
             }
             for delivery in released {
+                mark!(RestoredReleased);
                 local.store_gone(id, delivery.number);
                 local.messages.release(delivery.message);
             }
@@ -194,9 +199,10 @@ impl Shard {
         // A connection that the crash ended: its time begins now, and not again after another crash.
         let left = owed.left.unwrap_or(now.unix_secs);
         if owed.left.is_none() {
+            mark!(RestoredLeft);
             local.store_terms(now, id);
         }
-        if expiry_s == u32::MAX {
+        if expiry_s == u32::MAX || planted!(ExpiryIgnoredAfterRestart) {
             return;
         }
         let gone_s = now.unix_secs.saturating_sub(left);
@@ -208,7 +214,10 @@ impl Shard {
                     session.expiry_timer = Some(timer);
                 }
             }
-            None => self.on_session_expiry(now, id, out),
+            None => {
+                mark!(RestoredExpired);
+                self.on_session_expiry(now, id, out);
+            }
         }
     }
 

@@ -130,7 +130,8 @@ impl Shard {
         subscriber: Subscriber,
     ) -> Installed {
         let installed = self.index.trie.subscribe(filter, subscriber);
-        if installed.first_here {
+        let is_told = !planted!(InterestNotRestored) || self.is_ready();
+        if installed.first_here && is_told {
             for to in self.mail.others() {
                 self.post(to, &Mail::Interest { filter, is_added: true });
             }

@@ -77,8 +77,10 @@ pub(super) struct Came {
     pub(super) firsts: u32,
     /// At QoS 0 and 2.
     pub(super) once: u32,
-    /// Of `firsts`: with RETAIN, for a new subscription.
+    /// Of `firsts`: with RETAIN, perhaps for a new subscription.
     pub(super) copies: u32,
+    /// Of these: what cannot be a live message.
+    pub(super) only_copies: u32,
     /// The client answered it with an error.
     pub(super) is_refused: bool,
 }
@@ -90,13 +92,13 @@ impl Session {
         let (least, most) = self.expiry_s;
         let after = |time: Time, secs: u32| time + Duration::from_secs(secs.into());
         match self.left {
+            // Whether it was there or not: its time is over.
+            Some((_, Some(latest))) if now >= after(latest, most) => Some(false),
             _ if self.is_unknown => None,
             _ if !self.is_there => Some(false),
             None => Some(true),
-            Some((_, Some(_))) if most == 0 => Some(false),
             Some((earliest, _)) if now < after(earliest, least) => Some(true),
-            Some((_, Some(latest))) if now >= after(latest, most) => Some(false),
-            _ => None,
+            Some(_) => None,
         }
     }
 
@@ -177,6 +179,8 @@ impl Oracle {
             session.latest.clear();
             session.latest_set.clear();
             self.disown(client);
+            // What it has and has not acknowledged may reach others before its CONNACK comes.
+            self.note_share_end(client);
         }
         self.ask_will(client, is_clean, will);
     }
@@ -190,7 +194,12 @@ impl Oracle {
         session.is_there = true;
         session.steady_since = tick;
         session.is_unknown = is_muddled;
-        session.expiry_s = (expiry_s, expiry_s);
+        let (least, most) = session.expiry_s;
+        session.expiry_s = match is_muddled {
+            // Another CONNECT may be the last.
+            true => (least.min(expiry_s), most.max(expiry_s)),
+            false => (expiry_s, expiry_s),
+        };
         session.expiry_next_s = None;
         session.left = None;
     }
@@ -204,7 +213,7 @@ impl Oracle {
         if let Leave::Disconnect { expiry_s: Some(expiry_s), is_sure, .. } = leave {
             let (least, most) = session.expiry_s;
             session.expiry_s = (least.min(expiry_s), most.max(expiry_s));
-            session.expiry_next_s = is_sure.then_some(expiry_s);
+            session.expiry_next_s = (is_sure && !session.is_unknown).then_some(expiry_s);
         }
         if session.expiry_s.0 == 0 {
             session.may_end(self.tick, |_| true);
@@ -228,6 +237,7 @@ impl Oracle {
         session.left = Some((since, None));
         if session.expiry_s.0 == 0 {
             session.may_end(self.tick, |_| true);
+            self.note_share_end(client);
         }
         self.leave_will(client, Leave::Unwelcomed);
     }

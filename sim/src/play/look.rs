@@ -194,7 +194,7 @@ impl Play {
                 model.ack(AckKind::Pubrel, packet_id, ReasonCode::Success, &mut bytes);
                 continue;
             }
-            self.oracle.repeated(number, wire);
+            self.oracle.repeated(number, wire, self.roles[client].is_muddled);
             self.tally.wrote(wire, Kind::Publish);
             let message = self.oracle.published(number);
             let mut raw = Vec::new();

@@ -1,6 +1,6 @@
 //! Shared subscriptions: each message to one member, whatever the strategy.
 
-use shards::codec::{Connect, SubscribeOptions};
+use shards::codec::{Connect, Property, SubscribeOptions};
 use shards::ids::{QoS, Version};
 use shards::limits::{Settings, ShareStrategy};
 
@@ -165,6 +165,31 @@ fn what_waits_behind_a_window_goes_to_another_in_order() {
         world.advance(seconds(6));
         let texts = world.take_texts(other);
         assert_eq!(texts, ["a=1", "a=2", "a=3", "a=4", "a=5"]);
+    });
+}
+
+/// What has expired by then, in flight or waiting, does not.
+#[test]
+fn what_has_expired_goes_to_nobody_else() {
+    everywhere(&plain(), |world| {
+        let connect = Connect { receive_maximum: Some(1), ..keeping(Version::V5, "leaver", 5) };
+        let (leaver, _) = world.connect_with(&connect);
+        world.answer(leaver, Answers::None);
+        world.subscribe(leaver, "$share/g/a", QoS::AtLeastOnce);
+        let publisher = world.connect("publisher", Version::V5);
+        for (payload, secs) in [("0", 3), ("1", 3), ("2", 100)] {
+            let properties = &[Property::MessageExpiry(secs)];
+            let post = Post { properties, ..Post::new("a", payload, QoS::AtLeastOnce) };
+            world.say(publisher, &post);
+        }
+        world.settle();
+        let other = world.connect("other", Version::V5);
+        world.subscribe(other, "$share/g/a", QoS::AtLeastOnce);
+        world.cut(leaver);
+        world.advance(seconds(6));
+        assert_eq!(world.take_texts(other), ["a=2"]);
+        assert_eq!(world.snapshot().counters.dropped_expired, 2);
+        world.clients[publisher].got.clear();
     });
 }
 
