@@ -14,7 +14,7 @@ use crate::reject::ReasonCode;
 use crate::session::alias::{AliasesIn, AliasesOut};
 use crate::time::Time;
 use crate::timers::TimerId;
-use pause::Pauses;
+use pause::{PauseReason, Pauses};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,12 +94,17 @@ pub struct Conn {
     pub is_resumable: bool,
     /// The shell was told to stop receiving.
     pub is_read_paused: bool,
+    /// A newer connection of its client waits until what it has sent is worked on.
+    pub is_taken_over: bool,
     pub request_problem_information: bool,
     /// It is to be ended because its client is too slow.
     pub is_evicted: bool,
     /// A check that answered late has let it in.
     pub is_admitted: bool,
     pub pauses: Pauses,
+    /// What is left of its share of turn number `turn`, in packets ([`crate::limits::UNIT_BYTES`]).
+    pub turn_left: u32,
+    pub turn: u32,
     pub last_received: Time,
     pub keep_alive_s: u16,
     pub timer: Option<TimerId>,
@@ -133,10 +138,13 @@ impl Conn {
             is_listed: false,
             is_resumable: false,
             is_read_paused: false,
+            is_taken_over: false,
             request_problem_information: true,
             is_evicted: false,
             is_admitted: false,
             pauses: Pauses::default(),
+            turn_left: 0,
+            turn: 0,
             last_received: now,
             keep_alive_s: 0,
             timer: None,
@@ -156,6 +164,13 @@ impl Conn {
             State::Connected(session) => Some(session),
             State::AwaitConnect | State::Authenticating | State::Closing => None,
         }
+    }
+
+    /// True if there are bytes to work on that wait for nothing but their turn.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.state != State::Closing
+            && (self.is_resumable || self.pauses.is_only(PauseReason::TurnSpent))
     }
 
     /// Bytes that the transport has not taken yet.

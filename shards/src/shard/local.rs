@@ -6,6 +6,7 @@ use crate::conn::{self, Conn, Conns, Pool, State};
 use crate::counters::Counters;
 use crate::ids::ConnId;
 use crate::limits::Settings;
+use crate::mark;
 use crate::reject::Reject;
 use crate::session::Sessions;
 use crate::session::messages::Messages;
@@ -32,6 +33,10 @@ pub(super) struct Local {
     pub(super) rendered: Rendered,
     /// Connections that no reason holds any longer; they go on at the end of the batch.
     pub(super) resumable: Vec<ConnId>,
+    /// The number of the turn, from 1, modulo 2^32: a flush ends it.
+    pub(super) turn: u32,
+    /// Connections that have had their share of this turn.
+    pub(super) spent: Vec<ConnId>,
     /// Operations for the store, until the end of the message or input at hand.
     pub(super) emitted: Vec<Emitted>,
     /// Connections to be ended because their client is too slow; done when the delivery is.
@@ -78,6 +83,36 @@ impl Local {
             conn.is_resumable = true;
             self.resumable.push(id);
         }
+    }
+
+    /// What a connection may still do in this turn, in packets.
+    pub(super) fn turn_left(&self, conn: &Conn) -> u32 {
+        if conn.turn == self.turn { conn.turn_left } else { self.settings.turn_packets_max }
+    }
+
+    /// Notes what is left of a connection's turn. With nothing left it waits for the next one.
+    pub(super) fn set_turn_left(&mut self, id: ConnId, left: u32) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.turn = self.turn;
+        conn.turn_left = left;
+        if left == 0 && conn.state != State::Closing && !conn.pauses.has(PauseReason::TurnSpent) {
+            mark!(TurnSpent);
+            self.pause(id, PauseReason::TurnSpent);
+            self.spent.push(id);
+        }
+    }
+
+    /// Begins the next turn: who had spent the last goes on.
+    pub(super) fn next_turn(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+        if self.spent.is_empty() {
+            return;
+        }
+        let mut spent = std::mem::take(&mut self.spent);
+        for id in spent.drain(..) {
+            self.unpause(id, PauseReason::TurnSpent);
+        }
+        self.spent = spent;
     }
 
     /// Keeps bytes for later; tells the shell to stop receiving if they grow while nobody may work on

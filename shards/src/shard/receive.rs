@@ -7,7 +7,7 @@ use crate::conn::Conn;
 use crate::conn::State;
 use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, SessionId};
-use crate::limits::{SPLICE_BYTES_MIN, Settings};
+use crate::limits::{SPLICE_BYTES_MIN, Settings, UNIT_BYTES};
 use crate::mark;
 use crate::origin::Origin;
 use crate::reject::{ReasonCode, Reject};
@@ -114,16 +114,33 @@ impl Shard {
             conn.backlog = backlog;
         }
         let Some(conn) = self.local.conns.get_mut(id) else { return };
-        if conn.is_read_paused && !conn.pauses.any() && conn.state != State::Closing {
+        let goes_on = conn.is_read_paused && !conn.is_taken_over && !conn.pauses.any();
+        if goes_on && conn.state != State::Closing {
             conn.is_read_paused = false;
             out.reads.push((id, Reading::Stream));
         }
     }
 
-    /// Works on whole packets at the front of `bytes`; answers how many bytes they were.
+    /// Works on whole packets at the front of `bytes`, as far as the connection's turn goes; answers
+    /// how many bytes they were.
     fn consume(&mut self, now: Now, id: ConnId, bytes: &[u8], out: &mut Outbox) -> usize {
+        let Some(conn) = self.local.conns.get(id) else { return bytes.len() };
+        let mut left = self.local.turn_left(conn);
+        let used = self.consume_within(now, id, bytes, &mut left, out);
+        self.local.set_turn_left(id, left);
+        used
+    }
+
+    fn consume_within(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        bytes: &[u8],
+        left: &mut u32,
+        out: &mut Outbox,
+    ) -> usize {
         let mut used = 0;
-        while used < bytes.len() {
+        while used < bytes.len() && *left > 0 {
             let Some(conn) = self.local.conns.get(id) else { return bytes.len() };
             match conn.state {
                 State::Closing => return bytes.len(),
@@ -149,6 +166,7 @@ impl Shard {
                         self.on_frame(now, id, &frame, None, out);
                     }
                     used += len;
+                    *left = left.saturating_sub(units(len));
                 }
                 // Whoever does not begin with CONNECT is not given time and memory to go on.
                 Ok(Framed::Cut { .. })
@@ -246,6 +264,10 @@ impl Shard {
     /// A packet that came in pieces, in a buffer of its own: a large payload is shared, not copied.
     fn on_whole(&mut self, now: Now, id: ConnId, whole: Vec<u8>, out: &mut Outbox) {
         let packet_bytes_max = self.local.settings.packet_bytes_max;
+        if let Some(conn) = self.local.conns.get(id) {
+            let left = self.local.turn_left(conn).saturating_sub(units(whole.len()));
+            self.local.set_turn_left(id, left);
+        }
         if whole.len() < SPLICE_BYTES_MIN {
             if let Ok(Framed::Whole(frame)) = codec::frame(&whole, packet_bytes_max) {
                 self.on_frame(now, id, &frame, None, out);
@@ -353,6 +375,11 @@ impl Shard {
             self.pump(now, session, out);
         }
     }
+}
+
+/// How much of a turn a packet takes.
+fn units(packet_bytes: usize) -> u32 {
+    u32::try_from(packet_bytes / UNIT_BYTES).map_or(u32::MAX, |units| units.saturating_add(1))
 }
 
 /// Before CONNECT has come whole nobody has shown a right to much memory.
