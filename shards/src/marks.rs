@@ -123,6 +123,8 @@ marks! {
     LingerAbort,
     /// Bytes came to a connection that was paused.
     ReceivedPaused,
+    /// A packet's filters were more than a turn takes.
+    FiltersCut,
     /// A connection had its share of a turn.
     TurnSpent,
     /// A connection was taken over when what the older one had sent was worked on.

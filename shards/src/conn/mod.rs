@@ -1,6 +1,7 @@
 //! One network connection as the core sees it: how far CONNECT has come, bytes cut off at the end of a
 //! receive, bytes waiting to be sent, and why nothing is read. Knows nothing of sockets.
 
+pub mod filing;
 pub mod pause;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use crate::reject::ReasonCode;
 use crate::session::alias::{AliasesIn, AliasesOut};
 use crate::time::Time;
 use crate::timers::TimerId;
+use filing::Filing;
 use pause::{PauseReason, Pauses};
 
 /// How far a connection has come.
@@ -72,6 +74,8 @@ pub struct Extras {
     pub aliases_in: AliasesIn,
     pub aliases_out: AliasesOut,
     pub acks: VecDeque<PendingAck>,
+    /// The packet that is being worked off; those behind it wait.
+    pub filing: Option<Filing>,
     /// The client identifier that was made up for it, while whether it may come in is being asked.
     pub assigned_client_id: Option<String>,
 }
@@ -94,6 +98,9 @@ pub struct Conn {
     pub is_resumable: bool,
     /// The shell was told to stop receiving.
     pub is_read_paused: bool,
+    /// It had more to say than its turn took, and still may have: it gets a smaller share, and is read
+    /// one receive at a time.
+    pub is_metered: bool,
     /// A newer connection of its client waits until what it has sent is worked on.
     pub is_taken_over: bool,
     pub request_problem_information: bool,
@@ -138,6 +145,7 @@ impl Conn {
             is_listed: false,
             is_resumable: false,
             is_read_paused: false,
+            is_metered: false,
             is_taken_over: false,
             request_problem_information: true,
             is_evicted: false,

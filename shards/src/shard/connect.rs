@@ -390,7 +390,7 @@ impl Shard {
             older.is_read_paused = true;
             out.reads.push((older.id, Reading::Pause));
         }
-        self.local.set_turn_left(id, 0);
+        self.local.charge(id, u32::MAX, out);
         true
     }
 

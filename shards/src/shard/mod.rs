@@ -1,7 +1,7 @@
 //! One shard: sessions, connections, index and mail, driven by inputs.
 //!
 //! Code map: `receive` cuts bytes into packets and dispatches them; `connect`, `publish`, `acks`,
-//! `subscribe`, `leave` handle them; `fanout` routes a message to sessions here and to other shards;
+//! `subscribe`, `filing`, `leave` handle them; `fanout` routes a message to sessions here and to other shards;
 //! `deliver` gives it to one session; `interest` and `retained` are the conversations between shards
 //! behind a SUBSCRIBE; `post` reads the mail; `sys` publishes `$SYS`.
 
@@ -11,6 +11,7 @@ mod deliver;
 mod durable;
 mod effect;
 mod fanout;
+mod filing;
 mod input;
 mod interest;
 mod leave;

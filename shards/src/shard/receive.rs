@@ -7,7 +7,7 @@ use crate::conn::Conn;
 use crate::conn::State;
 use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, SessionId};
-use crate::limits::{SPLICE_BYTES_MIN, Settings, UNIT_BYTES};
+use crate::limits::{SPLICE_BYTES_MIN, Settings};
 use crate::mark;
 use crate::origin::Origin;
 use crate::reject::{ReasonCode, Reject};
@@ -18,6 +18,7 @@ use crate::timers::Timer;
 use super::Shard;
 use super::connect::{NO_CONNECT, is_connect};
 use super::effect::{Closing, Outbox, Reading};
+use super::local::units;
 
 /// A cut packet is given memory for this much more than has come: a header that announces 256 MiB costs
 /// nothing until the bytes are there.
@@ -58,6 +59,9 @@ impl Shard {
         }
         let heard_before = std::mem::replace(&mut conn.last_received, now.time);
         self.local.counters.bytes_received += bytes.len() as u64;
+        // The shell has made the one receive that it was asked for.
+        conn.is_read_paused |= conn.is_metered;
+        let is_metered = conn.is_metered;
         if conn.pauses.any() || conn.is_resumable {
             mark!(ReceivedPaused);
             self.local.stash(id, bytes, out);
@@ -78,6 +82,9 @@ impl Shard {
         }
         if is_cut {
             self.unhear(id, cut_before, heard_before);
+        }
+        if is_metered {
+            self.local.read_metered(id, bytes.len(), out);
         }
         self.ask_for_more(id, out);
     }
@@ -105,6 +112,7 @@ impl Shard {
             return;
         }
         let mut backlog = std::mem::take(&mut conn.backlog);
+        self.go_on_filing(now, id, out);
         let used = self.consume(now, id, backlog.rest(), out);
         backlog.start += used;
         let Some(conn) = self.local.conns.get_mut(id) else { return };
@@ -117,30 +125,16 @@ impl Shard {
         let goes_on = conn.is_read_paused && !conn.is_taken_over && !conn.pauses.any();
         if goes_on && conn.state != State::Closing {
             conn.is_read_paused = false;
-            out.reads.push((id, Reading::Stream));
+            let reading = if conn.is_metered { Reading::Once } else { Reading::Stream };
+            out.reads.push((id, reading));
         }
     }
 
     /// Works on whole packets at the front of `bytes`, as far as the connection's turn goes; answers
     /// how many bytes they were.
     fn consume(&mut self, now: Now, id: ConnId, bytes: &[u8], out: &mut Outbox) -> usize {
-        let Some(conn) = self.local.conns.get(id) else { return bytes.len() };
-        let mut left = self.local.turn_left(conn);
-        let used = self.consume_within(now, id, bytes, &mut left, out);
-        self.local.set_turn_left(id, left);
-        used
-    }
-
-    fn consume_within(
-        &mut self,
-        now: Now,
-        id: ConnId,
-        bytes: &[u8],
-        left: &mut u32,
-        out: &mut Outbox,
-    ) -> usize {
         let mut used = 0;
-        while used < bytes.len() && *left > 0 {
+        while used < bytes.len() {
             let Some(conn) = self.local.conns.get(id) else { return bytes.len() };
             match conn.state {
                 State::Closing => return bytes.len(),
@@ -166,7 +160,7 @@ impl Shard {
                         self.on_frame(now, id, &frame, None, out);
                     }
                     used += len;
-                    *left = left.saturating_sub(units(len));
+                    self.local.charge(id, units(len), out);
                 }
                 // Whoever does not begin with CONNECT is not given time and memory to go on.
                 Ok(Framed::Cut { .. })
@@ -264,10 +258,7 @@ impl Shard {
     /// A packet that came in pieces, in a buffer of its own: a large payload is shared, not copied.
     fn on_whole(&mut self, now: Now, id: ConnId, whole: Vec<u8>, out: &mut Outbox) {
         let packet_bytes_max = self.local.settings.packet_bytes_max;
-        if let Some(conn) = self.local.conns.get(id) {
-            let left = self.local.turn_left(conn).saturating_sub(units(whole.len()));
-            self.local.set_turn_left(id, left);
-        }
+        self.local.charge(id, units(whole.len()), out);
         if whole.len() < SPLICE_BYTES_MIN {
             if let Ok(Framed::Whole(frame)) = codec::frame(&whole, packet_bytes_max) {
                 self.on_frame(now, id, &frame, None, out);
@@ -375,11 +366,6 @@ impl Shard {
             self.pump(now, session, out);
         }
     }
-}
-
-/// How much of a turn a packet takes.
-fn units(packet_bytes: usize) -> u32 {
-    u32::try_from(packet_bytes / UNIT_BYTES).map_or(u32::MAX, |units| units.saturating_add(1))
 }
 
 /// Before CONNECT has come whole nobody has shown a right to much memory.
