@@ -11,8 +11,9 @@ use crate::time::Now;
 use super::Shard;
 use super::effect::Outbox;
 
-/// A filter is as much work as so many small packets.
+/// A filter is as much work as so many small packets, and one more for each [`FILTER_BYTES`].
 const FILTER_UNITS: u32 = 4;
+const FILTER_BYTES: usize = 128;
 
 impl Shard {
     /// Begins with `list`, the filters of a packet that has just come.
@@ -64,7 +65,7 @@ impl Shard {
         list: &'a [u8],
         out: &mut Outbox,
     ) -> &'a [u8] {
-        let mut rest = list;
+        let (mut rest, mut done) = (list, 0);
         while self.local.conns.get(id).is_some_and(|conn| self.local.turn_left(conn) > 0) {
             match filing.kind {
                 FilingKind::Subscribe(subscription_id) => {
@@ -85,7 +86,9 @@ impl Shard {
             if rest.is_empty() {
                 break;
             }
-            self.local.charge(id, FILTER_UNITS, out);
+            let bytes = list.len() - rest.len() - done;
+            done += bytes;
+            self.local.charge(id, filter_units(bytes), out);
         }
         rest
     }
@@ -111,4 +114,9 @@ impl Shard {
         self.send_answer(now, id, &packet, out);
         self.scratch.packet = packet;
     }
+}
+
+/// How much of a turn a filter takes.
+fn filter_units(bytes: usize) -> u32 {
+    u32::try_from(bytes / FILTER_BYTES).map_or(u32::MAX, |units| units.saturating_add(FILTER_UNITS))
 }
