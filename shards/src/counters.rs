@@ -92,6 +92,7 @@ numbers! {
         paused_mailbox_full,
         paused_output_full,
         paused_acks_pending,
+        paused_turn_spent,
         /// Packets that could not be parsed.
         rejected_malformed,
         /// Packets that were parsed but not allowed.
@@ -132,6 +133,7 @@ impl Counters {
             PauseReason::MailboxFull => &mut self.paused_mailbox_full,
             PauseReason::OutputFull => &mut self.paused_output_full,
             PauseReason::AcksPending => &mut self.paused_acks_pending,
+            PauseReason::TurnSpent => &mut self.paused_turn_spent,
         };
         *counter += 1;
     }

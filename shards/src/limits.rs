@@ -27,6 +27,9 @@ pub const SPLICE_BYTES_MIN: usize = 8 * 1024;
 /// A buffer that is used again and again may keep this much between two rounds of housekeeping.
 pub const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes that are as much work as a packet: to be read, copied and sent on.
+pub const UNIT_BYTES: usize = 512;
+
 /// Subscription identifiers of overlapping subscriptions that one delivery can carry.
 pub const SUBSCRIPTION_IDS_MAX: usize = 64;
 
@@ -98,6 +101,9 @@ pub struct Settings {
     /// Bytes waiting for one connection's socket; QoS 0 messages beyond it are dropped, others wait
     /// in the queue. One message always fits.
     pub out_bytes_max: u32,
+    /// Packets of one connection that are worked on before everybody else has had a turn. A packet
+    /// counts once more for each [`UNIT_BYTES`] of it.
+    pub turn_packets_max: u32,
     /// Network connections per shard.
     pub connections_max: u32,
     /// Sessions per shard, connected or not.
@@ -152,6 +158,7 @@ impl Default for Settings {
             queue_bytes_max: 16 * 1024 * 1024,
             overflow: OverflowPolicy::DropNewest,
             out_bytes_max: 1024 * 1024,
+            turn_packets_max: 256,
             connections_max: 1_000_000,
             sessions_max: 1_000_000,
             subscriptions_max: 100_000,

@@ -123,6 +123,12 @@ marks! {
     LingerAbort,
     /// Bytes came to a connection that was paused.
     ReceivedPaused,
+    /// A packet's filters were more than a turn takes.
+    FiltersCut,
+    /// A connection had its share of a turn.
+    TurnSpent,
+    /// A connection was taken over when what the older one had sent was worked on.
+    TakeOverBehind,
     /// A client that did not read was not listened to.
     OutputFullPaused,
     /// It read again and was listened to.

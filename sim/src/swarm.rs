@@ -269,6 +269,7 @@ fn settings(dice: &mut Dice) -> Settings {
     Settings {
         mailbox_bytes: dice.pick(&[64, 64, 128, 512, 4096]),
         out_bytes_max: dice.pick(&[1, 200, 2000, 1 << 20]),
+        turn_packets_max: dice.pick(&[1, 2, 5, 256]),
         inflight_max: dice.pick(&[1, 2, 5, 1024]),
         receive_maximum: dice.pick(&[1, 2, 10, 1024]),
         topic_alias_out_max: dice.pick(&[0, 1, 2, 16]),

@@ -497,10 +497,13 @@ impl World {
             if wire.has_bytes() {
                 self.steps.push(Step::Bytes(at));
             }
-            if wire.has_ended() {
+            // The shell tells of the end when everything that came before it is worked on.
+            let is_behind =
+                wire.place.is_some_and(|(at, conn)| self.nodes[at].shard.is_behind(conn));
+            if wire.has_ended() && !is_behind {
                 self.steps.push(Step::Ended(at));
             }
-            if wire.has_failed() {
+            if wire.has_failed() && !is_behind {
                 self.steps.push(Step::Failed(at));
             }
             if wire.can_drain() {

@@ -202,6 +202,7 @@ fn apply_limits(
     to.connect_timeout_ms = number("connect_timeout_ms", from.connect_timeout_ms, 100..=DAY_MS)?;
     to.linger_ms = number("linger_ms", from.linger_ms, 0..=DAY_MS)?;
     to.out_bytes_max = number("out_bytes_max", from.out_bytes_max, 1024..=OUT_BYTES_MAX)?;
+    to.turn_packets_max = number("turn_packets_max", from.turn_packets_max, 1..=U32_MAX)?;
     to.connections_max = number("connections_max", from.connections_max, 1..=U32_MAX)?;
     to.sessions_max = number("sessions_max", from.sessions_max, 1..=U32_MAX)?;
     to.subscriptions_max = number("subscriptions_max", from.subscriptions_max, 1..=U32_MAX)?;

@@ -174,6 +174,10 @@ impl<C: Core> Reactor<C> {
     /// with that turn's enter, as far as the socket's buffer had room.
     pub(super) fn end_peers(&mut self, ended: &[ConnId]) {
         for &id in ended {
+            if self.core.is_behind(id) {
+                self.ended.push(id);
+                continue;
+            }
             let Some(conn) = self.conns.find(id) else { continue };
             if conn.phase == Phase::HalfClosed {
                 conn.phase = Phase::Ended(CloseCause::Eof);
@@ -193,6 +197,10 @@ impl<C: Core> Reactor<C> {
         }
         let cause = match conn.phase {
             Phase::Open | Phase::HalfClosed | Phase::Finishing | Phase::Lingering => return,
+            Phase::Ended(_) if self.core.is_behind(id) => {
+                self.ended.push(id);
+                return;
+            }
             Phase::Ended(cause) => Some(cause),
             Phase::Aborting => Some(CloseCause::Asked),
             Phase::Released => None,

@@ -14,6 +14,16 @@ pub trait Core {
     fn next_deadline(&self) -> Option<Time>;
     fn has_work(&self) -> bool;
     fn has_mail(&self) -> bool;
+
+    /// See [`Shard::has_backlog`].
+    fn has_backlog(&self) -> bool {
+        false
+    }
+
+    /// See [`Shard::is_behind`].
+    fn is_behind(&self, _conn: ConnId) -> bool {
+        false
+    }
 }
 
 impl Core for Shard {
@@ -43,5 +53,13 @@ impl Core for Shard {
 
     fn has_mail(&self) -> bool {
         Self::has_mail(self)
+    }
+
+    fn has_backlog(&self) -> bool {
+        Self::has_backlog(self)
+    }
+
+    fn is_behind(&self, conn: ConnId) -> bool {
+        Self::is_behind(self, conn)
     }
 }

@@ -293,6 +293,7 @@ impl<C: Core> Reactor<C> {
             || !self.drained.is_empty()
             || !self.adopts.is_empty()
             || self.is_send_awaited
+            || self.core.has_backlog()
     }
 
     /// Submits what the turn asked for, and waits if there is nothing to do.

@@ -37,9 +37,9 @@ pub use properties::{Property, PropertyIter, UserProperties};
 pub use publish::Publish;
 pub use render::{Layout, patch_packet_id};
 pub use suback::Suback;
-pub use subscribe::{RetainHandling, Subscribe, SubscribeOptions};
+pub use subscribe::{RetainHandling, Subscribe, SubscribeFilters, SubscribeOptions};
 pub use unsuback::Unsuback;
-pub use unsubscribe::Unsubscribe;
+pub use unsubscribe::{Unsubscribe, UnsubscribeFilters};
 
 use crate::ids::Version;
 use crate::reject::Reject;

@@ -70,7 +70,13 @@ impl<'a> Subscribe<'a> {
 
     /// The filters with their options, in their order; at least one in a received packet.
     pub fn filters(&self) -> impl Iterator<Item = (&'a str, SubscribeOptions)> + Clone + use<'a> {
-        Filters { reader: Reader::new(self.wire) }.chain(self.list.iter().copied())
+        self.received().chain(self.list.iter().copied())
+    }
+
+    /// The filters of a received packet; empty for one to send.
+    #[must_use]
+    pub fn received(&self) -> SubscribeFilters<'a> {
+        SubscribeFilters::resume(self.wire)
     }
 
     /// Appends the packet; nothing if it would be longer than the protocol has. Before MQTT 5.0 an
@@ -112,13 +118,27 @@ impl PartialEq for Subscribe<'_> {
 
 impl Eq for Subscribe<'_> {}
 
-/// Walks checked filters.
+/// Walks checked filters, with a rest stop wherever one is wanted.
 #[derive(Clone, Debug)]
-struct Filters<'a> {
+pub struct SubscribeFilters<'a> {
     reader: Reader<'a>,
 }
 
-impl<'a> Iterator for Filters<'a> {
+impl<'a> SubscribeFilters<'a> {
+    /// Goes on where another walk has left off.
+    #[must_use]
+    pub fn resume(rest: &'a [u8]) -> Self {
+        Self { reader: Reader::new(rest) }
+    }
+
+    /// What is still to be walked.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.reader.rest()
+    }
+}
+
+impl<'a> Iterator for SubscribeFilters<'a> {
     type Item = (&'a str, SubscribeOptions);
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -56,7 +56,13 @@ impl<'a> Unsubscribe<'a> {
 
     /// The filters, in their order; at least one in a received packet.
     pub fn filters(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
-        Filters { reader: Reader::new(self.wire) }.chain(self.list.iter().copied())
+        self.received().chain(self.list.iter().copied())
+    }
+
+    /// The filters of a received packet; empty for one to send.
+    #[must_use]
+    pub fn received(&self) -> UnsubscribeFilters<'a> {
+        UnsubscribeFilters::resume(self.wire)
     }
 
     /// Appends the packet; nothing if it would be longer than the protocol has.
@@ -92,13 +98,27 @@ impl PartialEq for Unsubscribe<'_> {
 
 impl Eq for Unsubscribe<'_> {}
 
-/// Walks checked filters.
+/// Walks checked filters, with a rest stop wherever one is wanted.
 #[derive(Clone, Debug)]
-struct Filters<'a> {
+pub struct UnsubscribeFilters<'a> {
     reader: Reader<'a>,
 }
 
-impl<'a> Iterator for Filters<'a> {
+impl<'a> UnsubscribeFilters<'a> {
+    /// Goes on where another walk has left off.
+    #[must_use]
+    pub fn resume(rest: &'a [u8]) -> Self {
+        Self { reader: Reader::new(rest) }
+    }
+
+    /// What is still to be walked.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.reader.rest()
+    }
+}
+
+impl<'a> Iterator for UnsubscribeFilters<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {

@@ -1,6 +1,7 @@
 //! One network connection as the core sees it: how far CONNECT has come, bytes cut off at the end of a
 //! receive, bytes waiting to be sent, and why nothing is read. Knows nothing of sockets.
 
+pub mod filing;
 pub mod pause;
 
 use std::collections::VecDeque;
@@ -14,7 +15,8 @@ use crate::reject::ReasonCode;
 use crate::session::alias::{AliasesIn, AliasesOut};
 use crate::time::Time;
 use crate::timers::TimerId;
-use pause::Pauses;
+use filing::Filing;
+use pause::{PauseReason, Pauses};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub struct Extras {
     pub aliases_in: AliasesIn,
     pub aliases_out: AliasesOut,
     pub acks: VecDeque<PendingAck>,
+    /// The packet that is being worked off; those behind it wait.
+    pub filing: Option<Filing>,
     /// The client identifier that was made up for it, while whether it may come in is being asked.
     pub assigned_client_id: Option<String>,
 }
@@ -94,12 +98,20 @@ pub struct Conn {
     pub is_resumable: bool,
     /// The shell was told to stop receiving.
     pub is_read_paused: bool,
+    /// It had more to say than its turn took, and still may have: it gets a smaller share, and is read
+    /// one receive at a time.
+    pub is_metered: bool,
+    /// A newer connection of its client waits until what it has sent is worked on.
+    pub is_taken_over: bool,
     pub request_problem_information: bool,
     /// It is to be ended because its client is too slow.
     pub is_evicted: bool,
     /// A check that answered late has let it in.
     pub is_admitted: bool,
     pub pauses: Pauses,
+    /// What is left of its share of turn number `turn`, in packets ([`crate::limits::UNIT_BYTES`]).
+    pub turn_left: u32,
+    pub turn: u32,
     pub last_received: Time,
     pub keep_alive_s: u16,
     pub timer: Option<TimerId>,
@@ -133,10 +145,14 @@ impl Conn {
             is_listed: false,
             is_resumable: false,
             is_read_paused: false,
+            is_metered: false,
+            is_taken_over: false,
             request_problem_information: true,
             is_evicted: false,
             is_admitted: false,
             pauses: Pauses::default(),
+            turn_left: 0,
+            turn: 0,
             last_received: now,
             keep_alive_s: 0,
             timer: None,
@@ -161,6 +177,13 @@ impl Conn {
             State::Connected(session) => Some(session),
             State::AwaitConnect | State::Authenticating | State::Closing => None,
         }
+    }
+
+    /// True if there are bytes to work on that wait for nothing but their turn.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.state != State::Closing
+            && (self.is_resumable || self.pauses.is_only(PauseReason::TurnSpent))
     }
 
     /// Bytes that the transport has not taken yet.

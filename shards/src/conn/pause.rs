@@ -14,15 +14,18 @@ pub enum PauseReason {
     OutputFull = 3,
     /// Acknowledgements wait for answers from other shards or from the store.
     AcksPending = 4,
+    /// It has had its share of the turn: the others come first. Ends with the next turn.
+    TurnSpent = 5,
 }
 
 impl PauseReason {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Authenticating,
         Self::Subscribing,
         Self::MailboxFull,
         Self::OutputFull,
         Self::AcksPending,
+        Self::TurnSpent,
     ];
 
     /// As it stands in counters and logs.
@@ -34,6 +37,7 @@ impl PauseReason {
             Self::MailboxFull => "mailbox-full",
             Self::OutputFull => "output-full",
             Self::AcksPending => "acks-pending",
+            Self::TurnSpent => "turn-spent",
         }
     }
 }
@@ -60,6 +64,12 @@ impl Pauses {
     #[must_use]
     pub fn any(self) -> bool {
         self.0 != 0
+    }
+
+    /// True if it holds and no other does.
+    #[must_use]
+    pub fn is_only(self, reason: PauseReason) -> bool {
+        self.0 == 1 << reason as u8
     }
 
     #[must_use]

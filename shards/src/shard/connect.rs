@@ -92,6 +92,9 @@ impl Shard {
         if !self.is_authenticated(id, connect, client_id)? {
             return Ok(false);
         }
+        if self.waits_for_older(id, client_id, out) {
+            return Ok(false);
+        }
         if let Some(will) = &connect.will
             && !self.authorise.may_publish(client_id, will.topic, will.qos, will.retain)
         {
@@ -368,6 +371,27 @@ impl Shard {
             });
         }
         self.pump(now, session_id, out);
+    }
+
+    /// True if an older connection of the same client has packets here that are not worked on yet: what
+    /// its client sent, a DISCONNECT perhaps, comes before the CONNECT. Nothing more is read from it.
+    fn waits_for_older(&mut self, id: ConnId, client_id: &str, out: &mut Outbox) -> bool {
+        let older = self.local.sessions.find(client_id);
+        let older = older.and_then(|session| self.local.sessions.get(session)?.conn);
+        let Some(older) = older.and_then(|index| self.local.conns.at_mut(index)) else {
+            return false;
+        };
+        if !older.is_behind() {
+            return false;
+        }
+        mark!(TakeOverBehind);
+        older.is_taken_over = true;
+        if !older.is_read_paused {
+            older.is_read_paused = true;
+            out.reads.push((older.id, Reading::Pause));
+        }
+        self.local.charge(id, u32::MAX, out);
+        true
     }
 
     /// An older connection of the same client goes first.

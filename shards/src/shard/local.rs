@@ -5,7 +5,8 @@ use crate::conn::pause::PauseReason;
 use crate::conn::{self, Conn, Conns, Pool, State};
 use crate::counters::Counters;
 use crate::ids::ConnId;
-use crate::limits::Settings;
+use crate::limits::{Settings, UNIT_BYTES};
+use crate::mark;
 use crate::planted::planted;
 use crate::reject::Reject;
 use crate::session::Sessions;
@@ -20,6 +21,9 @@ use super::render::Rendered;
 /// as that of a SUBSCRIBE on its way, then cost no system call.
 const BACKLOG_BYTES_PAUSE: usize = 16 * 1024;
 
+/// Part of a whole share that a connection gets in a turn when it had more than one before.
+const METERED_PART: u32 = 4;
+
 /// The part of a shard that faces its own clients.
 #[derive(Debug)]
 pub(super) struct Local {
@@ -33,6 +37,10 @@ pub(super) struct Local {
     pub(super) rendered: Rendered,
     /// Connections that no reason holds any longer; they go on at the end of the batch.
     pub(super) resumable: Vec<ConnId>,
+    /// The number of the turn, from 1, modulo 2^32: a flush ends it.
+    pub(super) turn: u32,
+    /// Connections that have had their share of this turn.
+    pub(super) spent: Vec<ConnId>,
     /// Operations for the store, until the end of the message or input at hand.
     pub(super) emitted: Vec<Emitted>,
     /// Connections to be ended because their client is too slow; done when the delivery is.
@@ -81,6 +89,66 @@ impl Local {
         }
     }
 
+    /// What a connection may do in a turn, in packets.
+    fn turn_share(&self, conn: &Conn) -> u32 {
+        let most = self.settings.turn_packets_max;
+        if conn.is_metered { (most / METERED_PART).max(1) } else { most }
+    }
+
+    /// What a connection may still do in this turn, in packets.
+    pub(super) fn turn_left(&self, conn: &Conn) -> u32 {
+        if conn.turn == self.turn { conn.turn_left } else { self.turn_share(conn) }
+    }
+
+    /// A metered connection is read on: as it comes, if what came was little for a turn.
+    pub(super) fn read_metered(&mut self, id: ConnId, received_bytes: usize, out: &mut Outbox) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let half = self.turn_share(conn) / 2;
+        let is_little = self.turn_left(conn) > half && units(received_bytes) <= half;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.pauses.any() || conn.is_resumable || conn.is_taken_over {
+            return;
+        }
+        if matches!(conn.state, State::Connected(_)) {
+            conn.is_metered = !is_little;
+            conn.is_read_paused = false;
+            out.reads.push((id, if is_little { Reading::Stream } else { Reading::Once }));
+        }
+    }
+
+    /// Takes work off a connection's turn. With nothing left it waits for the next one, and so does
+    /// what else comes from it, in its socket.
+    pub(super) fn charge(&mut self, id: ConnId, units: u32, out: &mut Outbox) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let left = self.turn_left(conn).saturating_sub(units);
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.turn = self.turn;
+        conn.turn_left = left;
+        if left == 0 && conn.state != State::Closing && !conn.pauses.has(PauseReason::TurnSpent) {
+            mark!(TurnSpent);
+            conn.is_metered = true;
+            if !conn.is_read_paused {
+                conn.is_read_paused = true;
+                out.reads.push((id, Reading::Pause));
+            }
+            self.pause(id, PauseReason::TurnSpent);
+            self.spent.push(id);
+        }
+    }
+
+    /// Begins the next turn: who had spent the last goes on.
+    pub(super) fn next_turn(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+        if self.spent.is_empty() {
+            return;
+        }
+        let mut spent = std::mem::take(&mut self.spent);
+        for id in spent.drain(..) {
+            self.unpause(id, PauseReason::TurnSpent);
+        }
+        self.spent = spent;
+    }
+
     /// Keeps bytes for later; tells the shell to stop receiving if they grow while nobody may work on
     /// them.
     pub(super) fn stash(&mut self, id: ConnId, bytes: &[u8], out: &mut Outbox) {
@@ -102,6 +170,11 @@ impl Local {
             out.reads.push((id, Reading::Pause));
         }
     }
+}
+
+/// How much of a turn so many bytes take, of one packet.
+pub(super) fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes / UNIT_BYTES).map_or(u32::MAX, |units| units.saturating_add(1))
 }
 
 /// Notes that a connection has something to send, once.

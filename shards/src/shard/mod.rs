@@ -1,7 +1,7 @@
 //! One shard: sessions, connections, index and mail, driven by inputs.
 //!
 //! Code map: `receive` cuts bytes into packets and dispatches them; `connect`, `publish`, `acks`,
-//! `subscribe`, `leave` handle them; `fanout` routes a message to sessions here and to other shards;
+//! `subscribe`, `filing`, `leave` handle them; `fanout` routes a message to sessions here and to other shards;
 //! `deliver` gives it to one session; `interest` and `retained` are the conversations between shards
 //! behind a SUBSCRIBE; `post` reads the mail; `sys` publishes `$SYS`.
 
@@ -11,6 +11,7 @@ mod deliver;
 mod durable;
 mod effect;
 mod fanout;
+mod filing;
 mod input;
 mod interest;
 mod leave;
@@ -39,7 +40,7 @@ use std::collections::VecDeque;
 use crate::arena::Tickets;
 use crate::auth::{Authenticate, Authorise};
 use crate::conn::pause::PauseReason;
-use crate::conn::{Conns, Pool};
+use crate::conn::{Conn, Conns, Pool};
 use crate::counters::{Counters, Gauges, Snapshot};
 use crate::ids::{ConnId, SessionId, ShardId};
 use crate::limits::Settings;
@@ -158,6 +159,8 @@ impl Shard {
                 pool: Pool::default(),
                 rendered: Rendered::default(),
                 resumable: Vec::new(),
+                turn: 1,
+                spent: Vec::new(),
                 emitted: Vec::new(),
                 evicted: Vec::new(),
                 settings,
@@ -222,6 +225,7 @@ impl Shard {
     /// Ends a batch of inputs: mail goes into the rings as far as there is room, connections that
     /// waited go on. Call it after each bounded batch, before the effects are applied.
     pub fn flush(&mut self, now: Now, out: &mut Outbox) {
+        self.local.next_turn();
         self.answer_deferred(now);
         self.resume_yielded(now, out);
         self.flush_mail(out);
@@ -287,10 +291,24 @@ impl Shard {
     /// long.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.local.resumable.is_empty()
+        self.has_backlog()
             || self.mail.has_staged()
             || !self.deferred_asks.is_empty()
             || !self.yielded.is_empty()
+    }
+
+    /// True if connections have packets here that wait for nothing but their turn: the shell goes on
+    /// without a sleep.
+    #[must_use]
+    pub fn has_backlog(&self) -> bool {
+        !self.local.resumable.is_empty() || !self.local.spent.is_empty()
+    }
+
+    /// True if `conn` is one of them. What its client sent before it closed counts, so
+    /// `Input::Closed` is not given before it is worked on.
+    #[must_use]
+    pub fn is_behind(&self, conn: ConnId) -> bool {
+        self.local.conns.get(conn).is_some_and(Conn::is_behind)
     }
 
     /// True if the rings hold mail for this shard; asked right before sleeping.

@@ -21,6 +21,7 @@ use crate::timers::Timer;
 use super::Shard;
 use super::connect::{NO_CONNECT, is_connect};
 use super::effect::{Closing, Outbox, Reading};
+use super::local::units;
 use super::publish::Arrived;
 
 /// A cut packet is given memory for this much more than has come: a header that announces 256 MiB costs
@@ -75,6 +76,9 @@ impl Shard {
         }
         let heard_before = std::mem::replace(&mut conn.last_received, now.time);
         self.local.counters.bytes_received += bytes.len() as u64;
+        // The shell has made the one receive that it was asked for.
+        conn.is_read_paused |= conn.is_metered;
+        let is_metered = conn.is_metered;
         if conn.pauses.any() || conn.is_resumable {
             mark!(ReceivedPaused);
             self.local.stash(id, bytes, out);
@@ -95,6 +99,9 @@ impl Shard {
         }
         if is_cut {
             self.unhear(id, cut_before, heard_before);
+        }
+        if is_metered {
+            self.local.read_metered(id, bytes.len(), out);
         }
         self.ask_for_more(id, out);
     }
@@ -122,6 +129,7 @@ impl Shard {
             return;
         }
         let mut backlog = std::mem::take(&mut conn.backlog);
+        self.go_on_filing(now, id, out);
         let used = self.consume(now, id, backlog.rest(), out);
         backlog.start += used;
         let Some(conn) = self.local.conns.get_mut(id) else { return };
@@ -131,13 +139,16 @@ impl Shard {
             conn.backlog = backlog;
         }
         let Some(conn) = self.local.conns.get_mut(id) else { return };
-        if conn.is_read_paused && !conn.pauses.any() && conn.state != State::Closing {
+        let goes_on = conn.is_read_paused && !conn.is_taken_over && !conn.pauses.any();
+        if goes_on && conn.state != State::Closing {
             conn.is_read_paused = false;
-            out.reads.push((id, Reading::Stream));
+            let reading = if conn.is_metered { Reading::Once } else { Reading::Stream };
+            out.reads.push((id, reading));
         }
     }
 
-    /// Works on whole packets at the front of `bytes`; answers how many bytes they were.
+    /// Works on whole packets at the front of `bytes`, as far as the connection's turn goes; answers
+    /// how many bytes they were.
     fn consume(&mut self, now: Now, id: ConnId, bytes: &[u8], out: &mut Outbox) -> usize {
         let mut used = 0;
         while used < bytes.len() {
@@ -166,6 +177,7 @@ impl Shard {
                         self.on_frame(now, id, &frame, (&rest[..len], None), out);
                     }
                     used += len;
+                    self.local.charge(id, units(len), out);
                 }
                 // Whoever does not begin with CONNECT is not given time and memory to go on.
                 Ok(Framed::Cut { .. })
@@ -263,6 +275,7 @@ impl Shard {
     /// A packet that came in pieces, in a buffer of its own: a large payload is shared, not copied.
     fn on_whole(&mut self, now: Now, id: ConnId, whole: Vec<u8>, out: &mut Outbox) {
         let packet_bytes_max = self.local.settings.packet_bytes_max;
+        self.local.charge(id, units(whole.len()), out);
         if whole.len() < SPLICE_BYTES_MIN {
             if let Ok(Framed::Whole(frame)) = codec::frame(&whole, packet_bytes_max) {
                 self.on_frame(now, id, &frame, (&whole, None), out);

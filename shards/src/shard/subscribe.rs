@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU64;
 
-use crate::codec::{RetainHandling, Suback, Subscribe, SubscribeOptions, Unsuback, Unsubscribe};
+use crate::codec::{RetainHandling, Suback, Subscribe, SubscribeOptions, Unsubscribe};
+use crate::conn::filing::{Filing, FilingKind};
 use crate::conn::pause::PauseReason;
 use crate::ids::{ConnId, PacketId, SessionId, SubscriptionId, Version};
 use crate::mail::Mail;
@@ -18,10 +19,10 @@ use super::effect::Outbox;
 use super::interest::Barrier;
 
 /// What one filter of a SUBSCRIBE led to.
-struct Subscribed {
-    code: ReasonCode,
+pub(super) struct Subscribed {
+    pub(super) code: ReasonCode,
     /// Where retained messages are due.
-    retained: Option<NodeId>,
+    pub(super) retained: Option<NodeId>,
 }
 
 impl Shard {
@@ -39,25 +40,31 @@ impl Shard {
             let why = "a subscription identifier, but CONNACK said that there are none";
             return Err(Reject { reason: ReasonCode::SubscriptionIdentifiersNotSupported, why });
         }
-        let mut codes = Vec::new();
-        let mut retained = Vec::new();
-        for (text, options) in subscribe.filters() {
-            let subscribed =
-                self.subscribe_one(session_id, text, options, subscribe.subscription_id);
-            codes.push(subscribed.code.byte());
-            retained.extend(subscribed.retained);
-        }
-        self.await_retained(session_id, retained);
+        let kind = FilingKind::Subscribe(subscribe.subscription_id);
+        let filing = Filing::new(kind, subscribe.packet_id);
+        self.begin_filing(now, id, session_id, filing, subscribe.received().rest(), out);
+        Ok(())
+    }
+
+    /// Answers a SUBSCRIBE when all shards know of its filters.
+    pub(super) fn await_others(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session_id: SessionId,
+        packet_id: PacketId,
+        codes: Vec<u8>,
+        out: &mut Outbox,
+    ) {
         if self.shards == 1 {
-            self.send_suback(now, id, session_id, subscribe.packet_id, &codes, out);
-            self.pump(now, session_id, out);
-            return Ok(());
+            self.send_suback(now, id, session_id, packet_id, &codes, out);
+            return self.pump(now, session_id, out);
         }
         let others = self.mail.others().fold(0u64, |set, shard| set | 1 << shard.0);
         let barrier = self.barriers.insert(Barrier {
             conn: id,
             session: session_id,
-            packet_id: subscribe.packet_id,
+            packet_id,
             codes,
             waiting: others,
             posted: vec![Box::default(); usize::from(self.shards)],
@@ -69,7 +76,7 @@ impl Shard {
             session.subscribing = NonZeroU64::new(barrier);
         }
         if planted!(SubackEarly) {
-            let Some(barrier) = self.barriers.remove(barrier) else { return Ok(()) };
+            let Some(barrier) = self.barriers.remove(barrier) else { return };
             if let Some(session) = self.local.sessions.get_mut(session_id) {
                 session.subscribing = None;
             }
@@ -79,10 +86,9 @@ impl Shard {
         } else {
             self.local.pause(id, PauseReason::Subscribing);
         }
-        Ok(())
     }
 
-    fn subscribe_one(
+    pub(super) fn subscribe_one(
         &mut self,
         session: SessionId,
         text: &str,
@@ -207,7 +213,7 @@ impl Shard {
     }
 
     /// Sends an answer whose length the client decided on: it may be more than the client takes.
-    fn send_answer(&mut self, now: Now, id: ConnId, packet: &[u8], out: &mut Outbox) {
+    pub(super) fn send_answer(&mut self, now: Now, id: ConnId, packet: &[u8], out: &mut Outbox) {
         let Some(conn) = self.local.conns.get(id) else { return };
         if packet.len() > conn.packet_bytes_max as usize {
             let why = "the answer to this packet is larger than the client takes";
@@ -227,20 +233,12 @@ impl Shard {
         out: &mut Outbox,
     ) -> Result<(), Reject> {
         self.local.counters.unsubscribes += 1;
-        let mut codes = Vec::new();
-        for text in unsubscribe.filters() {
-            codes.push(self.unsubscribe_one(session, text).byte());
-        }
-        let version = self.local.sessions.get(session).map_or(Version::V5, |s| s.version);
-        let mut packet = std::mem::take(&mut self.scratch.packet);
-        packet.clear();
-        Unsuback::new(unsubscribe.packet_id, &codes).encode(version, &mut packet);
-        self.send_answer(now, id, &packet, out);
-        self.scratch.packet = packet;
+        let filing = Filing::new(FilingKind::Unsubscribe, unsubscribe.packet_id);
+        self.begin_filing(now, id, session, filing, unsubscribe.received().rest(), out);
         Ok(())
     }
 
-    fn unsubscribe_one(&mut self, session: SessionId, text: &str) -> ReasonCode {
+    pub(super) fn unsubscribe_one(&mut self, session: SessionId, text: &str) -> ReasonCode {
         let filter = match TopicFilter::parse(text, u16::MAX) {
             Ok(filter) => filter,
             Err(reject) => return reject.reason,

@@ -3,6 +3,7 @@
 mod abuse;
 mod delivery;
 mod edges;
+mod fairness;
 mod flow;
 mod flux;
 mod garbage;

@@ -3,6 +3,8 @@
 //!
 //! `MURING_E2E_BROKER=mosquitto` runs the scenarios against Debian's mosquitto instead, which shows
 //! that a scenario asks for what the standard says and not for what muring happens to do.
+//! `MURING_E2E_BIN=target/release/muring` takes that program instead of the one of the profile that
+//! the tests were built with: for scenarios that say how long something took.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -263,7 +265,9 @@ impl Drop for Broker {
 
 /// The program under test, without the settings of the surrounding environment.
 pub(crate) fn muring() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_muring"));
+    let built = || env!("CARGO_BIN_EXE_muring").into();
+    let program = std::env::var_os("MURING_E2E_BIN").unwrap_or_else(built);
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MURING_") {
             command.env_remove(name);

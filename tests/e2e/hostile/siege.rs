@@ -196,7 +196,9 @@ impl Bystanders {
         let mut from = Client::plain(broker, 4, "bystander-from");
         let state = Arc::new(State::default());
         let ended = Ended(Arc::clone(&state));
-        let thread = thread::spawn(move || {
+        // By its name it can be given a priority, where the clients are not to be what is measured.
+        let thread = thread::Builder::new().name("bystanders".to_owned());
+        let exchange = move || {
             let state = &ended.0;
             for number in 0_u64.. {
                 let begin = Instant::now();
@@ -211,7 +213,8 @@ impl Bystanders {
                     return;
                 }
             }
-        });
+        };
+        let thread = thread.spawn(exchange).expect("a thread can be started");
         Self { state, thread: Some(thread) }
     }
 

@@ -1,0 +1,122 @@
+//! The filters of a SUBSCRIBE or UNSUBSCRIBE, worked off in pieces: one packet may have tens of thousands
+//! of them, and everybody else would wait for the last. The connection's next packet comes after the
+//! answer, which comes after the last filter.
+
+use crate::codec::{SubscribeFilters, Unsuback, UnsubscribeFilters};
+use crate::conn::filing::{Filing, FilingKind};
+use crate::ids::{ConnId, SessionId, Version};
+use crate::mark;
+use crate::time::Now;
+
+use super::Shard;
+use super::effect::Outbox;
+
+/// A filter is as much work as so many small packets, and one more for each [`FILTER_BYTES`].
+const FILTER_UNITS: u32 = 4;
+const FILTER_BYTES: usize = 128;
+
+impl Shard {
+    /// Begins with `list`, the filters of a packet that has just come.
+    pub(super) fn begin_filing(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session: SessionId,
+        mut filing: Filing,
+        list: &[u8],
+        out: &mut Outbox,
+    ) {
+        let rest = self.file(id, session, &mut filing, list, out);
+        if rest.is_empty() {
+            return self.conclude(now, id, session, filing, out);
+        }
+        mark!(FiltersCut);
+        filing.list = rest.to_vec();
+        if let Some(conn) = self.local.conns.get_mut(id) {
+            conn.extras_mut().filing = Some(filing);
+        }
+    }
+
+    /// Goes on with the packet that the last turn has left, if there is one.
+    pub(super) fn go_on_filing(&mut self, now: Now, id: ConnId, out: &mut Outbox) {
+        let Some(conn) = self.local.conns.get_mut(id) else { return };
+        let Some(session) = conn.session() else { return };
+        let filing = conn.extras.as_mut().and_then(|extras| extras.filing.take());
+        let Some(mut filing) = filing else { return };
+        let list = std::mem::take(&mut filing.list);
+        let start = filing.start;
+        let rest = self.file(id, session, &mut filing, &list[start..], out).len();
+        if rest == 0 {
+            return self.conclude(now, id, session, filing, out);
+        }
+        filing.start = list.len() - rest;
+        filing.list = list;
+        if let Some(conn) = self.local.conns.get_mut(id) {
+            conn.extras_mut().filing = Some(filing);
+        }
+    }
+
+    /// As many filters as the connection's turn allows; answers those that are left.
+    fn file<'a>(
+        &mut self,
+        id: ConnId,
+        session: SessionId,
+        filing: &mut Filing,
+        list: &'a [u8],
+        out: &mut Outbox,
+    ) -> &'a [u8] {
+        let (mut rest, mut done) = (list, 0);
+        while self.local.conns.get(id).is_some_and(|conn| self.local.turn_left(conn) > 0) {
+            match filing.kind {
+                FilingKind::Subscribe(subscription_id) => {
+                    let mut filters = SubscribeFilters::resume(rest);
+                    let Some((text, options)) = filters.next() else { return &[] };
+                    let subscribed = self.subscribe_one(session, text, options, subscription_id);
+                    filing.codes.push(subscribed.code.byte());
+                    filing.retained.extend(subscribed.retained);
+                    rest = filters.rest();
+                }
+                FilingKind::Unsubscribe => {
+                    let mut filters = UnsubscribeFilters::resume(rest);
+                    let Some(text) = filters.next() else { return &[] };
+                    filing.codes.push(self.unsubscribe_one(session, text).byte());
+                    rest = filters.rest();
+                }
+            }
+            if rest.is_empty() {
+                break;
+            }
+            let bytes = list.len() - rest.len() - done;
+            done += bytes;
+            self.local.charge(id, filter_units(bytes), out);
+        }
+        rest
+    }
+
+    /// All filters are done.
+    fn conclude(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session: SessionId,
+        filing: Filing,
+        out: &mut Outbox,
+    ) {
+        let Filing { kind, packet_id, codes, retained, .. } = filing;
+        if kind != FilingKind::Unsubscribe {
+            self.await_retained(session, retained);
+            return self.await_others(now, id, session, packet_id, codes, out);
+        }
+        let version = self.local.sessions.get(session).map_or(Version::V5, |s| s.version);
+        let mut packet = std::mem::take(&mut self.scratch.packet);
+        packet.clear();
+        Unsuback::new(packet_id, &codes).encode(version, &mut packet);
+        self.send_answer(now, id, &packet, out);
+        self.scratch.packet = packet;
+    }
+}
+
+/// How much of a turn a filter takes.
+fn filter_units(bytes: usize) -> u32 {
+    u32::try_from(bytes / FILTER_BYTES).map_or(u32::MAX, |units| units.saturating_add(FILTER_UNITS))
+}

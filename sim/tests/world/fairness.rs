@@ -1,0 +1,119 @@
+//! One client's flood and the others: no turn works on more of a connection than its share of a turn,
+//! and nothing is lost by what waits for the next one.
+
+use shards::codec::{Connect, PINGREQ, SubscribeOptions};
+use shards::ids::{QoS, Version};
+use shards::limits::Settings;
+
+use sim::client::Got;
+use sim::drive::{Post, everywhere, keeping, plain};
+use sim::world::World;
+
+const SHARE: u32 = 8;
+
+fn sharing() -> Settings {
+    Settings { turn_packets_max: SHARE, ..plain() }
+}
+
+fn packets(world: &World) -> u64 {
+    world.snapshot().counters.packets_received
+}
+
+#[test]
+fn a_flood_is_taken_in_shares_and_others_pass_it() {
+    everywhere(&sharing(), |world| {
+        let subscriber = world.connect("subscriber", Version::V5);
+        world.subscribe(subscriber, "a", QoS::AtMostOnce);
+        let publisher = world.connect("publisher", Version::V311);
+        let flooder = world.connect("flooder", Version::V311);
+        let before = packets(world);
+        let flood: u64 = 5000;
+        world.write(flooder, |out| (0..flood).for_each(|_| out.extend_from_slice(&PINGREQ)));
+        for n in 0..10 {
+            world.say(publisher, &Post::new("a", &format!("{n}"), QoS::AtMostOnce));
+            while world.clients[subscriber].got.is_empty() {
+                let before = packets(world);
+                world.stir(1);
+                // A share when bytes come, and one when that ends the batch.
+                let share = 2 * u64::from(SHARE);
+                assert!(packets(world) - before <= share, "more than its share in a step");
+            }
+            world.expect_publish(subscriber, "a", &format!("{n}"));
+        }
+        assert!(packets(world) - before < flood / 2, "the flood was worked off first");
+        world.settle();
+        assert!(world.snapshot().counters.paused_turn_spent > flood / u64::from(SHARE) / 2);
+        assert_eq!(world.clients[flooder].got.drain(..).count() as u64, flood);
+    });
+}
+
+#[test]
+fn filters_are_worked_off_in_pieces_and_answered_as_one() {
+    everywhere(&sharing(), |world| {
+        let names: Vec<String> = (0..300).map(|n| format!("f/{n}/+")).collect();
+        let filters: Vec<_> =
+            names.iter().map(|name| (&**name, SubscribeOptions::new(QoS::AtLeastOnce))).collect();
+        let client = world.connect("client", Version::V5);
+        let publisher = world.connect("publisher", Version::V311);
+        world.say_subscribe(client, None, &filters);
+        world.write(client, |out| out.extend_from_slice(&PINGREQ));
+        let mut steps = 0;
+        while world.clients[client].got.is_empty() {
+            let before = world.snapshot().gauges.subscriptions;
+            world.stir(1);
+            let filed = world.snapshot().gauges.subscriptions - before;
+            assert!(filed <= u64::from(SHARE), "{filed} filters in a step");
+            steps += u32::from(filed > 0);
+        }
+        assert!(steps > 100, "300 filters in {steps} steps");
+        world.settle();
+        let got: Vec<_> = world.clients[client].got.drain(..).collect();
+        assert!(
+            matches!(&got[..], [Got::Suback(_, codes), Got::Pingresp] if *codes == [1; 300]),
+            "{got:?}"
+        );
+        for n in [0, 150, 299] {
+            world.publish(publisher, &format!("f/{n}/x"), "m", QoS::AtMostOnce);
+            world.expect_publish(client, &format!("f/{n}/x"), "m");
+        }
+        let all: Vec<_> = names.iter().map(|name| &**name).collect();
+        assert_eq!(world.unsubscribe(client, &all), [0; 300]);
+        assert_eq!(world.snapshot().gauges.subscriptions, 0);
+        // A client that leaves in the middle leaves nothing behind.
+        world.say_subscribe(client, None, &filters);
+        world.stir(20);
+        world.cut(client);
+        assert_eq!(world.snapshot().gauges.subscriptions, 0);
+    });
+}
+
+#[test]
+fn what_came_before_the_end_counts() {
+    everywhere(&sharing(), |world| {
+        let subscriber = world.connect("subscriber", Version::V5);
+        world.subscribe(subscriber, "a", QoS::AtMostOnce);
+        let want: Vec<_> = (0..200).map(|n| format!("a={n}")).collect();
+        let connect = keeping(Version::V5, "publisher", 100);
+        let (publisher, _) = world.connect_with(&connect);
+        for n in 0..200 {
+            world.say(publisher, &Post::new("a", &format!("{n}"), QoS::AtMostOnce));
+        }
+        world.disconnect(publisher);
+        assert_eq!(world.take_texts(subscriber), want);
+        // Instead of an end, a newer connection: what the older one has brought is first.
+        world.reconnect(publisher, &connect);
+        for n in 0..200 {
+            world.say(publisher, &Post::new("a", &format!("{n}"), QoS::AtMostOnce));
+        }
+        let wire = world.clients[publisher].wire;
+        while !world.wires[wire].upward.is_empty() {
+            world.stir(1);
+        }
+        let newer = world.open("publisher", Version::V5);
+        let welcome = world.greet(newer, &Connect { ..connect });
+        assert!(welcome.session_present);
+        world.settle();
+        assert_eq!(world.take_texts(subscriber), want);
+        world.expect_alive(newer);
+    });
+}
