@@ -175,6 +175,12 @@ impl Outgoing {
         self.inflight_bytes + self.queue_bytes
     }
 
+    /// The part of them that is in flight.
+    #[must_use]
+    pub fn inflight_bytes(&self) -> usize {
+        self.inflight_bytes
+    }
+
     /// True if one more message of `bytes` may be in flight. One always may.
     #[must_use]
     pub fn has_room_inflight(&self, bytes: usize, bytes_max: u64) -> bool {

@@ -150,18 +150,23 @@ impl Local {
         let key = exchange_key(session, id);
         self.emitted.push(Emitted::of(of, StoreOp::Put { key, record }).fence(true));
         if !planted!(ReleasedMessageKept) {
-            self.store_gone(of, delivery.number);
+            // PUBREL waits for it: if the store kept the end of the exchange alone, it would come again.
+            self.emit_gone(of, delivery.number, true);
         }
     }
 
     /// A message is owed no more: delivered, dropped or expired.
     pub(super) fn store_gone(&mut self, of: SessionId, number: u64) {
+        self.emit_gone(of, number, false);
+    }
+
+    fn emit_gone(&mut self, of: SessionId, number: u64, is_fence: bool) {
         if number == 0 {
             return;
         }
         let Some(session) = self.sessions.get(of) else { return };
         let key = StoreKey::Message { client_id: session.client_id.clone(), number };
-        self.emitted.push(Emitted::of(of, StoreOp::Delete { key }));
+        self.emitted.push(Emitted::of(of, StoreOp::Delete { key }).fence(is_fence));
     }
 
     /// An exchange is over, with or without its message.

@@ -7,6 +7,7 @@ use super::Shard;
 pub struct SessionView<'a> {
     pub client_id: &'a str,
     pub inflight_count: usize,
+    pub inflight_bytes: usize,
     pub queue_count: usize,
     pub queue_bytes: usize,
 }
@@ -20,7 +21,9 @@ impl Shard {
                 client_id: &session.client_id,
                 inflight_count: outgoing.map_or(0, |outgoing| outgoing.inflight_count()),
                 queue_count: outgoing.map_or(0, |outgoing| outgoing.queue_count()),
-                queue_bytes: outgoing.map_or(0, |outgoing| outgoing.held_bytes()),
+                inflight_bytes: outgoing.map_or(0, |outgoing| outgoing.inflight_bytes()),
+                queue_bytes: outgoing
+                    .map_or(0, |outgoing| outgoing.held_bytes() - outgoing.inflight_bytes()),
             }
         })
     }

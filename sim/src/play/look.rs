@@ -15,6 +15,9 @@ use super::{Asked, Play, Stage};
 /// takes byte by byte through the smallest rings.
 const REST_STEPS_MAX: u64 = 1_000_000;
 
+/// No message of a play is larger, with its topic and properties.
+const LARGEST_BYTES: u64 = 9_200;
+
 impl Play {
     /// What has come: the oracle hears of it. Ends come first, as the broker knew of them first.
     pub(super) fn look(&mut self) {
@@ -73,6 +76,14 @@ impl Play {
             assert!(
                 count <= 1 || bytes as u64 <= settings.queue_bytes_max,
                 "{bytes} bytes are queued for {}",
+                session.client_id
+            );
+            // Retained messages for a new subscription come on top of what is queued.
+            // One may always be in flight.
+            let (bytes, bytes_max) = (session.inflight_bytes, settings.queue_bytes_max);
+            assert!(
+                bytes as u64 <= bytes_max.max(LARGEST_BYTES),
+                "{bytes} bytes are in flight to {}",
                 session.client_id
             );
         });

@@ -2,13 +2,14 @@
 //! aliases and packet sizes.
 
 use shards::codec::{AckKind, Connect, Property};
-use shards::ids::{QoS, Version};
+use shards::ids::{PacketId, QoS, Version};
 use shards::limits::{OverflowPolicy, Settings};
 use shards::reject::ReasonCode;
 use shards::store::StoreOutcome;
 
 use sim::client::{Answers, Got};
 use sim::drive::{Post, VERSIONS, everywhere, keeping, plain, seconds};
+use sim::world::World;
 
 #[test]
 fn the_window_is_the_smaller_of_both_sides() {
@@ -32,7 +33,7 @@ fn the_window_is_the_smaller_of_both_sides() {
             let mut left: std::collections::VecDeque<_> = messages.into();
             world.answer(subscriber, Answers::All);
             while let Some(message) = left.pop_front() {
-                let id = shards::ids::PacketId::new(message.packet_id.unwrap()).unwrap();
+                let id = PacketId::new(message.packet_id.unwrap()).unwrap();
                 let kind = match message.qos {
                     QoS::ExactlyOnce => AckKind::Pubrec,
                     QoS::AtMostOnce | QoS::AtLeastOnce => AckKind::Puback,
@@ -265,7 +266,7 @@ fn a_repeated_durable_message_waits_for_the_store_as_well() {
             shards::codec::Publish {
                 qos: QoS::ExactlyOnce,
                 dup: true,
-                packet_id: shards::ids::PacketId::new(id),
+                packet_id: PacketId::new(id),
                 ..shards::codec::Publish::new("a", b"x")
             }
             .encode(Version::V5, out);
@@ -435,7 +436,7 @@ fn qos_0_messages_of_one_publisher_stay_in_order() {
         let mut ids: Vec<_> = first.iter().filter_map(|message| message.packet_id).collect();
         let mut texts = Vec::new();
         for n in 0..6 {
-            let Some(id) = ids.pop().and_then(shards::ids::PacketId::new) else { break };
+            let Some(id) = ids.pop().and_then(PacketId::new) else { break };
             let mut reply = Vec::new();
             world.clients[subscriber].acknowledge(id, &mut reply);
             world.write(subscriber, |out| out.extend_from_slice(&reply));
@@ -452,4 +453,35 @@ fn qos_0_messages_of_one_publisher_stay_in_order() {
         let qos_0: Vec<_> = texts.iter().filter(|text| text.len() > 4).collect();
         assert_eq!(qos_0, ["first", "second"]);
     });
+}
+
+/// PUBREL waits until the store has both noted the release and let go of the message: were only the end
+/// of the exchange kept, the message would come again after a crash.
+#[test]
+fn pubrel_waits_until_the_message_is_gone_from_the_store() {
+    let settings = Settings { is_durable: true, ..plain() };
+    let mut world = World::new(1, None, &settings);
+    let (subscriber, _) = world.connect_with(&keeping(Version::V5, "subscriber", 100));
+    world.subscribe(subscriber, "a", QoS::ExactlyOnce);
+    world.answer(subscriber, Answers::None);
+    let publisher = world.connect("publisher", Version::V5);
+    world.publish(publisher, "a", "x", QoS::ExactlyOnce);
+    let id = world.expect_publish(subscriber, "a", "x").packet_id.and_then(PacketId::new);
+    let id = id.expect("QoS 2 has an identifier");
+    world.is_store_held = true;
+    let mut pubrec = Vec::new();
+    world.clients[subscriber].ack(AckKind::Pubrec, id, ReasonCode::Success, &mut pubrec);
+    world.write(subscriber, |out| out.extend_from_slice(&pubrec));
+    world.settle();
+    assert_eq!(world.pending_store_count(), 2);
+    world.is_store_held = false;
+    world.stir(1);
+    world.is_store_held = true;
+    world.settle();
+    assert_eq!(world.pending_store_count(), 1);
+    assert!(world.clients[subscriber].got.is_empty(), "PUBREL went before the message was gone");
+    world.is_store_held = false;
+    world.settle();
+    let got = world.clients[subscriber].got.pop_front();
+    assert!(matches!(got, Some(Got::Ack(AckKind::Pubrel, ..))), "{got:?}");
 }
