@@ -518,16 +518,13 @@ impl Shard {
     }
 }
 
-/// What waits behind a fence may never be true: it is dropped when the connection ends. True if there
-/// was a fence.
-pub(super) fn drop_fenced(conn: &mut crate::conn::Conn) -> bool {
-    let is_fenced = conn.fences > 0 && conn.state != State::Closing;
-    if is_fenced {
+/// What waits behind a fence may never be true: it is dropped when the connection ends.
+pub(super) fn drop_fenced(conn: &mut crate::conn::Conn) {
+    if conn.fences > 0 && conn.state != State::Closing {
         mark!(FencedDropped if !conn.output.is_empty());
         conn.output.clear();
         conn.fences = 0;
     }
-    is_fenced
 }
 
 const NOT_STORED: Reject = Reject {

@@ -91,8 +91,9 @@ impl Shard {
         // While the connection still has its session, which knows who the client is.
         self.note(id, reject, out);
         let Some(conn) = self.local.conns.get_mut(id) else { return };
-        let is_dropped = durable::drop_fenced(conn);
-        let is_connected = is_connected && (conn.is_welcomed || !is_dropped);
+        // CONNACK was sent, or goes ahead of what is said now; behind a fence it may never be true.
+        let is_connected = is_connected && (conn.is_welcomed || conn.fences == 0);
+        durable::drop_fenced(conn);
         // No DISCONNECT before a CONNACK [MQTT-3.14.0-1]; none at all in 3.x.
         if version == Version::V5 && is_connected {
             let mut packet = Vec::new();

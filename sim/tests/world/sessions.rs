@@ -315,3 +315,25 @@ fn a_session_goes_from_one_version_to_another() {
         world.expect_publish(client, "a", "y");
     });
 }
+
+/// Both CONNECTs may be worked on in one batch, before the first CONNACK has left.
+#[test]
+fn a_connection_that_is_taken_over_at_once_is_told() {
+    everywhere(&plain(), |world| {
+        for _ in 0..20 {
+            let connect = keeping(Version::V5, "same", 100);
+            let clients = [0, 1].map(|_| world.open("same", Version::V5));
+            for client in clients {
+                world.say_connect(client, &connect);
+            }
+            world.settle();
+            let [first, second] = clients;
+            let is_first = world.clients[first].is_ended;
+            let (old, new) = if is_first { (first, second) } else { (second, first) };
+            world.expect_welcome(old);
+            world.expect_end(old, ReasonCode::SessionTakenOver);
+            world.expect_welcome(new);
+            world.disconnect(new);
+        }
+    });
+}

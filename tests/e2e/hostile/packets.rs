@@ -95,11 +95,16 @@ fn requests_without_reading_stop_being_read(shards: u8) {
             let mut clients: Vec<Client> =
                 (0..4).map(|n| Client::plain(&siege.broker, 4, &format!("greedy-{n}"))).collect();
             let mut sent = vec![0; clients.len()];
-            for _ in 0..sized(2000, 200) {
-                for (client, sent) in clients.iter_mut().zip(&mut sent) {
-                    *sent = (*sent + client.send_greedily(&bytes[*sent..])) % bytes.len();
+            let mut send = |rounds| {
+                for _ in 0..rounds {
+                    for (client, sent) in clients.iter_mut().zip(&mut sent) {
+                        *sent = (*sent + client.send_greedily(&bytes[*sent..])) % bytes.len();
+                    }
                 }
-            }
+            };
+            send(sized(2000, 200));
+            // A flood is taken in shares, so it goes on until the answers fill what lies between.
+            siege.until_some("paused_output_full", || send(200));
             siege.served(200);
             // Output, backlog and what is on its way between, each twice as large while it grows.
             let bound = siege.buffers_bytes() + 4 * 1024 * 1024;
@@ -109,6 +114,5 @@ fn requests_without_reading_stop_being_read(shards: u8) {
         });
         held.into_iter().for_each(Client::reset);
     }
-    siege.expect_some("paused_output_full");
     siege.lift();
 }

@@ -93,6 +93,18 @@ impl Siege {
         self.sys.value(&name)
     }
 
+    /// Goes on with something until a counter is above 0.
+    #[track_caller]
+    pub(super) fn until_some(&mut self, counter: &str, mut meanwhile: impl FnMut()) {
+        let name = format!("counters/{counter}");
+        let end = Instant::now() + 2 * DEADLINE;
+        while self.sys.value(&name) == 0 {
+            assert!(Instant::now() < end, "{counter} stays 0");
+            meanwhile();
+            self.sys.next_update();
+        }
+    }
+
     /// Retained messages beside those of `$SYS`.
     #[track_caller]
     pub(super) fn expect_retained(&mut self, count: u64) {
