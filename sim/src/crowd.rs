@@ -381,12 +381,18 @@ impl Crowd {
     }
 
     fn settle(&mut self) {
+        let mut steps = u64::MAX;
         loop {
             self.world.settle_within(REST_STEPS_MAX);
             self.look();
             if self.world.written_bytes() == 0 {
                 return;
             }
+            if self.world.step_count == steps {
+                self.world.expect_quiet();
+                panic!("a shard does not read what its clients have written");
+            }
+            steps = self.world.step_count;
         }
     }
 }

@@ -410,9 +410,10 @@ impl World {
         assert!(waiting.is_empty(), "at rest, but:\n{}", waiting.join("\n"));
     }
 
-    /// Bytes that clients have written and no shard has read.
+    /// Bytes that clients have written and no shard has read. Who takes no answers is not read from.
     pub fn written_bytes(&self) -> usize {
-        self.live.iter().map(|&at| self.wires[at].upward.len()).sum()
+        let wires = self.live.iter().map(|&at| &self.wires[at]);
+        wires.filter(|wire| !wire.is_dead()).map(|wire| wire.upward.len()).sum()
     }
 
     /// What keeps the world from going on, line by line.

@@ -385,7 +385,9 @@ impl Shard {
             return false;
         }
         mark!(TakeOverBehind);
-        older.is_taken_over = true;
+        if !std::mem::replace(&mut older.is_taken_over, true) {
+            self.local.overtaken.push(older.id);
+        }
         if !older.is_read_paused {
             older.is_read_paused = true;
             out.reads.push((older.id, Reading::Pause));

@@ -39,6 +39,8 @@ pub(super) struct Local {
     pub(super) resumable: Vec<ConnId>,
     /// The number of the turn, from 1, modulo 2^32: a flush ends it.
     pub(super) turn: u32,
+    /// Connections that nothing more is read from for this turn: a newer one of the same client waits.
+    pub(super) overtaken: Vec<ConnId>,
     /// Connections that have had their share of this turn.
     pub(super) spent: Vec<ConnId>,
     /// Operations for the store, until the end of the message or input at hand.
@@ -139,6 +141,15 @@ impl Local {
     /// Begins the next turn: who had spent the last goes on.
     pub(super) fn next_turn(&mut self) {
         self.turn = self.turn.wrapping_add(1);
+        // The newer connection asks again in this turn, unless it is gone.
+        for id in std::mem::take(&mut self.overtaken) {
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            conn.is_taken_over = false;
+            if conn.is_read_paused && !conn.pauses.any() && !conn.is_resumable {
+                conn.is_resumable = true;
+                self.resumable.push(id);
+            }
+        }
         if self.spent.is_empty() {
             return;
         }

@@ -161,6 +161,7 @@ impl Shard {
                 resumable: Vec::new(),
                 turn: 1,
                 spent: Vec::new(),
+                overtaken: Vec::new(),
                 emitted: Vec::new(),
                 evicted: Vec::new(),
                 settings,
@@ -301,7 +302,8 @@ impl Shard {
     /// without a sleep.
     #[must_use]
     pub fn has_backlog(&self) -> bool {
-        !self.local.resumable.is_empty() || !self.local.spent.is_empty()
+        let local = &self.local;
+        !local.resumable.is_empty() || !local.spent.is_empty() || !local.overtaken.is_empty()
     }
 
     /// True if `conn` is one of them. What its client sent before it closed counts, so
