@@ -292,7 +292,7 @@ fn a_message_that_waits_loses_its_time() {
         let (subscriber, _) = world.connect_with(&connect);
         world.subscribe(subscriber, "a", QoS::AtLeastOnce);
         let publisher = world.connect("publisher", Version::V5);
-        let say = |world: &mut sim::world::World, secs| {
+        let say = |world: &mut World, secs| {
             let properties = &[Property::MessageExpiry(secs)];
             let post = Post { properties, ..Post::new("a", "x", QoS::AtLeastOnce) };
             world.post(publisher, &post);
