@@ -40,6 +40,8 @@ pub struct Crowd {
     act_count: u32,
     /// By client, whether it knows what became of its latest CONNECT.
     is_answered: Vec<bool>,
+    /// More than one CONNECT was under way when the current one began.
+    is_unclear: Vec<bool>,
     /// More than one payload that is shared by reference.
     large: String,
 }
@@ -55,8 +57,10 @@ impl Crowd {
         }
         let rng = stream(options.seed, Stream::Workload, 0);
         let large = SMALL.repeat(150);
-        let is_answered = vec![true; world.clients.len()];
-        Self { world, options: options.clone(), rng, act_count: 0, is_answered, large }
+        let count = world.clients.len();
+        let (is_answered, is_unclear) = (vec![true; count], vec![false; count]);
+        let options = options.clone();
+        Self { world, options, rng, act_count: 0, is_answered, is_unclear, large }
     }
 
     /// Acts that were played or left out.
@@ -166,10 +170,16 @@ impl Crowd {
             will,
             ..Connect::new(version, NAMES[client])
         };
-        // Its session may have ended and begun anew without the client's knowledge; and what is larger
-        // than it takes counts as delivered, which it cannot know either.
+        // Its session may have ended and begun anew without the client's knowledge, by a CONNECT whose
+        // answer has not come or by an older one that comes last; and what is larger than it takes counts
+        // as delivered, which it cannot know either.
         let was_answered = std::mem::replace(&mut self.is_answered[client], false);
-        if !was_answered || connect.packet_bytes_max.is_some() {
+        let of_client = |&&at: &&usize| self.world.wires[at].client == client;
+        let has_older = self.world.live.iter().filter(of_client).count() > 1;
+        // The connection before this one may have been overtaken by one before it.
+        let is_unclear = !was_answered || has_older;
+        let was_unclear = std::mem::replace(&mut self.is_unclear[client], is_unclear);
+        if is_unclear || was_unclear || connect.packet_bytes_max.is_some() {
             self.world.clients[client].forget();
         }
         let wire = self.world.dial(client);
