@@ -192,8 +192,9 @@ impl Oracle {
         let may = match will.fate {
             Fate::Out | Fate::Open | Fate::Closed | Fate::Leaving(_) | Fate::Dropping => true,
             Fate::Pending(earliest, _) => self.now >= earliest,
-            // It may have been let in, and evicted before its CONNACK came.
-            Fate::Armed | Fate::Asked => is_evictable,
+            // It may have been let in, and taken over by an older CONNECT before its CONNACK came.
+            Fate::Asked => true,
+            Fate::Armed => is_evictable,
             Fate::Never => false,
         };
         assert!(may, "will {number} came, but it is {:?}", will.fate);
