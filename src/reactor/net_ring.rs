@@ -291,6 +291,10 @@ impl NetRing {
                 && let Some(Some(sending)) = self.sends.get_mut(tag.index as usize)
             {
                 sending.end_attempt();
+                // Its place may soon be another connection's, whose attempt is not this one.
+                if let Some(at) = self.attempts.iter().position(|attempt| *attempt == tag) {
+                    self.attempts.swap_remove(at);
+                }
             }
         }
     }
