@@ -92,8 +92,6 @@ bugs! {
     IdentifierNotStored,
     /// A QoS 2 message stays in the store when its client has it.
     ReleasedMessageKept,
-    /// A session that the store did not keep as it is is not stored anew.
-    NotStoredAnew,
     /// After a restart the other shards are not told of the subscriptions here.
     InterestNotRestored,
 }

@@ -97,7 +97,6 @@ fn scene(bug: Bug) -> Scene {
         | Bug::InboundNotStored
         | Bug::IdentifierNotStored
         | Bug::ReleasedMessageKept
-        | Bug::NotStoredAnew
         | Bug::InterestNotRestored => Scene::Crash,
         _ => Scene::Play,
     }

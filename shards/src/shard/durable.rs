@@ -421,7 +421,6 @@ impl Shard {
             let session = emitted.session.and_then(|id| self.local.sessions.get(id));
             if session.is_some_and(|session| session.is_dirty && session.is_stored)
                 && let Some(id) = emitted.session
-                && !planted!(NotStoredAnew)
             {
                 mark!(StoredAnew);
                 self.store_all(now, id);
