@@ -14,10 +14,10 @@ const QUIET: usize = 500;
 
 /// Resident memory that may stay behind for each shard: its receive buffers, which become resident as
 /// they are used, and its pool of output buffers.
-const SHARD_BYTES: u64 = 16 * 1024 * 1024;
+const SHARD_BYTES: u64 = (4 + 8) * 1024 * 1024;
 
 /// The same for the process: what the allocator keeps, and tables at their working size.
-const PROCESS_BYTES: u64 = 32 * 1024 * 1024;
+const PROCESS_BYTES: u64 = 16 * 1024 * 1024;
 
 /// One broker, its bystanders and its observer, for one or more attacks.
 pub(super) struct Siege {
