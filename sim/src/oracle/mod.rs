@@ -160,6 +160,8 @@ impl Oracle {
         for client in 0..self.sessions.len() {
             if self.sessions[client].is_over(now) {
                 self.end(client);
+            } else if self.sessions[client].may_be_over(now) {
+                self.may_end(client);
             }
         }
     }

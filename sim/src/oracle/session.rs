@@ -118,6 +118,11 @@ impl Session {
         self.is_there && self.left.is_some() && self.is_present(now) == Some(false)
     }
 
+    /// The least that its expiry interval may be has passed, and nobody has seen it since.
+    pub(super) fn may_be_over(&self, now: Time) -> bool {
+        self.is_there && self.left.is_some() && self.is_present(now).is_none()
+    }
+
     /// The client is connected, and the world rests.
     pub(super) fn is_here(&mut self) {
         (self.is_there, self.is_unknown) = (true, false);
@@ -216,8 +221,7 @@ impl Oracle {
             session.expiry_next_s = (is_sure && !session.is_unknown).then_some(expiry_s);
         }
         if session.expiry_s.0 == 0 {
-            session.may_end(self.tick, |_| true);
-            self.note_share_end(client);
+            self.may_end(client);
         }
         self.leave_will(client, leave);
     }
@@ -236,10 +240,15 @@ impl Oracle {
         session.expiry_next_s = None;
         session.left = Some((since, None));
         if session.expiry_s.0 == 0 {
-            session.may_end(self.tick, |_| true);
-            self.note_share_end(client);
+            self.may_end(client);
         }
         self.leave_will(client, Leave::Unwelcomed);
+    }
+
+    /// From now on it cannot be told whether the session is over.
+    pub(super) fn may_end(&mut self, client: usize) {
+        self.sessions[client].may_end(self.tick, |_| true);
+        self.note_share_end(client);
     }
 
     /// The session is over: nothing of it is owed any more.
