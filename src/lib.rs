@@ -4,7 +4,7 @@
 //! - [`cli`] what was typed, [`config`] what is meant
 //! - [`host`] is the machine fit, [`cores`] which core runs which shard, [`listen`] opens sockets
 //! - [`boot`] starts and stops, [`signals`] and [`log`] as their names say
-//! - [`reactor`] one core's loop; the only place that calls the core, and (in two files of it) the
+//! - [`reactor`] one core's loop; the only place that calls the core, and (in three files of it) the
 //!   only unsafe code
 
 #![deny(unsafe_code)]

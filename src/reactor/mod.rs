@@ -12,6 +12,7 @@ mod conns;
 mod core;
 mod effects;
 mod listeners;
+mod memory;
 mod net_ring;
 mod notes;
 mod op;
@@ -36,6 +37,7 @@ pub use self::park::{Idle, Stations};
 use self::clock::{Clock, LoadMeter};
 use self::conns::Conns;
 use self::listeners::Listeners;
+use self::memory::GiveBack;
 use self::net_ring::{NetRing, Raw};
 use self::notes::RateLimit;
 use self::op::ConnTag;
@@ -84,6 +86,7 @@ pub struct Reactor<C> {
     listeners: Listeners,
     clock: Clock,
     load: LoadMeter,
+    memory: GiveBack,
     notes: RateLimit,
     /// Effects of the inputs given since the last round.
     outbox: Outbox,
@@ -156,6 +159,7 @@ impl<C: Core> Reactor<C> {
             listeners,
             clock,
             load: LoadMeter::new(now),
+            memory: GiveBack::default(),
             notes: RateLimit::new(now),
             outbox: Outbox::default(),
             applied: Outbox::default(),
@@ -210,6 +214,9 @@ impl<C: Core> Reactor<C> {
         if let Some(busy_permille) = self.load.read(now.time) {
             self.hear(Input::Load { busy_permille });
         }
+        if self.memory.is_due(now.time) {
+            memory::give_back();
+        }
         self.listeners.retry(now.time, &mut self.net);
         self.notes.report(self.shard, now.time);
         self.hear_stop();
@@ -234,6 +241,7 @@ impl<C: Core> Reactor<C> {
         self.batch = batch;
         if reaped > 0 {
             self.busy_turns = 0;
+            self.memory.worked(self.clock.now().time);
         }
         reaped
     }
@@ -361,8 +369,12 @@ impl<C: Core> Reactor<C> {
 
     /// When something must happen although nothing comes.
     fn next_alarm(&self) -> Option<Time> {
-        let alarms =
-            [self.core.next_deadline(), self.listeners.next_retry(), self.notes.next_report()];
+        let alarms = [
+            self.core.next_deadline(),
+            self.listeners.next_retry(),
+            self.notes.next_report(),
+            self.memory.due(),
+        ];
         alarms.into_iter().flatten().min()
     }
 

@@ -52,8 +52,7 @@ fn aliases_that_are_not_allowed_end_their_connection(shards: u8) {
 
 fn aliases_hold_a_bounded_number_of_bytes(shards: u8) {
     let mut siege = Siege::plain(shards);
-    // Not more: the allocator is slow to give back what 500 of them held, and the broker does not ask it to.
-    let count = sized(100, 50);
+    let count = sized(500, 50);
     let long = |number: usize| format!("{number:05}{}", "x".repeat(65_530));
     let longest: Vec<String> = (0..4).map(long).collect();
     let held: Vec<Client> = siege.attack("aliases of longest topics", |siege| {
