@@ -51,6 +51,9 @@ pub struct Session {
     is_there: bool,
     /// Nobody can tell.
     is_unknown: bool,
+    /// A CONNECT that was not answered may have begun it anew since the client last heard of it: what
+    /// the client then sends again, the broker may take for new.
+    pub may_be_anew: bool,
     /// Least and most of the expiry interval, in seconds.
     pub(super) expiry_s: (u32, u32),
     /// What DISCONNECT made of it, once it is known to be worked on.
@@ -236,6 +239,7 @@ impl Oracle {
         // Resumed or not, it is there.
         let is_kept = !is_clean && least > 0 && session.is_present(now) == Some(true);
         session.is_unknown = !is_kept;
+        session.may_be_anew |= !is_kept;
         session.expiry_s = (least.min(expiry_s), most.max(expiry_s));
         session.expiry_next_s = None;
         session.left = Some((since, None));

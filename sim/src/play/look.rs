@@ -189,6 +189,8 @@ impl Play {
 
     /// Sends again what is not acknowledged [MQTT-4.4.0-1].
     fn repeat(&mut self, client: usize) {
+        let may_be_anew = std::mem::take(&mut self.oracle.sessions[client].may_be_anew);
+        let may_be_new = may_be_anew || self.roles[client].is_muddled;
         let model = &self.world.clients[client];
         let (version, wire) = (model.version, model.wire);
         let mut bytes = Vec::new();
@@ -205,7 +207,7 @@ impl Play {
                 model.ack(AckKind::Pubrel, packet_id, ReasonCode::Success, &mut bytes);
                 continue;
             }
-            self.oracle.repeated(number, wire, self.roles[client].is_muddled);
+            self.oracle.repeated(number, wire, may_be_new);
             self.tally.wrote(wire, Kind::Publish);
             let message = self.oracle.published(number);
             let mut raw = Vec::new();
