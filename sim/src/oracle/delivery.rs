@@ -89,6 +89,13 @@ impl Published {
         }
     }
 
+    /// A will is published from now on, if it has not come to anybody yet.
+    pub(super) fn date_will(&mut self, ticks: (u64, u64)) {
+        if self.comings == 0 {
+            (self.tick, self.rest_tick) = ticks;
+        }
+    }
+
     pub(super) fn is_shared(&self) -> bool {
         self.topic.starts_with(SHARED_TOPICS)
     }

@@ -118,8 +118,8 @@ impl Oracle {
                 (fate, _) => fate,
             };
             if matches!(will.fate, Fate::Leaving(_) | Fate::Open) {
-                let message = &mut self.published[will.number];
-                (message.tick, message.rest_tick) = (self.look_tick, self.rest_tick);
+                let ticks = (self.look_tick, self.rest_tick);
+                self.published[will.number].date_will(ticks);
             }
         }
     }
@@ -129,8 +129,8 @@ impl Oracle {
         for will in self.wills.all.iter_mut().filter(|will| will.client == client) {
             if !matches!(will.fate, Fate::Out | Fate::Never | Fate::Closed) {
                 will.fate = Fate::Open;
-                let message = &mut self.published[will.number];
-                (message.tick, message.rest_tick) = (self.look_tick, self.rest_tick);
+                let ticks = (self.look_tick, self.rest_tick);
+                self.published[will.number].date_will(ticks);
             }
         }
     }
