@@ -214,7 +214,8 @@ pub(crate) struct Compare {
     #[arg(long, value_enum)]
     pub(crate) scenario: Scenario,
 
-    /// Brokers that are started for each round
+    /// Brokers that are started for each round; muring{KEY=VALUE+KEY=VALUE} is muring with settings of
+    /// its own (those of its --set; a key in capitals is an environment variable)
     #[arg(
         long,
         value_delimiter = ',',
