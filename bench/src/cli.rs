@@ -132,6 +132,10 @@ pub(crate) struct Knobs {
     #[arg(long, value_name = "VERSION", value_parser = ["3.1.1", "5.0"])]
     pub(crate) protocol: Option<String>,
 
+    /// Topic aliases that each client takes from the broker, with MQTT 5.0 [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) aliases: Option<u16>,
+
     /// Client identifiers such that publisher and subscriber share a shard of muring, or never do
     #[arg(long, value_enum)]
     pub(crate) cross: Option<Cross>,
