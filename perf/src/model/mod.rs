@@ -167,9 +167,11 @@ fn print_assumptions(inputs: &Inputs) -> String {
 - Publishers and subscribers are spread evenly over the shards and, where they cross, over all other
   shards. Clients placed by chance cross in (shards - 1) of shards cases.
 - The load does not limit: each shard has as much input as the one that was measured, in turns of
-  {turn_deliveries:.0} deliveries ({fanout_turn_deliveries:.0} with fan-out), however many shards there are.
+  {turn_deliveries:.0} deliveries ({fanout_turn_deliveries:.0} with fan-out), however many shards there are. Turns that
+  were counted by a tracer are longer than others: what a turn costs then counts for too little.
 - A message is one mail for each other shard that has subscribers of it. Mail leaves at the end of the
-  turn, one batch for each target, so the more shards, the fewer mails share a batch.
+  turn, one batch for each target; each turn has mail for as many targets as it can. So the more shards,
+  the fewer mails share a batch.
 - Each turn looks into the mailboxes of all other shards, so polling grows with the shards.
 - A doorbell is rung only if the target sleeps. Saturated, nobody does; where every batch rings, each
   batch finds its target asleep, which is as bad as it can be.
