@@ -37,7 +37,7 @@ const LOG_LINES_SHOWN: usize = 8;
 pub(crate) enum Choice {
     Start(Kind),
     /// muring with settings of its own, named by them.
-    Variant {
+    Tuned {
         name: String,
         settings: Settings,
     },
@@ -106,7 +106,7 @@ impl Choice {
             if name != Kind::Muring.name() {
                 return Err(Error::Usage(format!("{text}: only muring takes settings")));
             }
-            return Ok(Self::Variant { name: text.to_owned(), settings });
+            return Ok(Self::Tuned { name: text.to_owned(), settings });
         }
         let Some((name, rest)) = text.split_once('=') else {
             let kind = KINDS.into_iter().find(|kind| kind.name() == text);
@@ -138,7 +138,7 @@ impl Choice {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Start(kind) => kind.name(),
-            Self::Variant { name, .. } | Self::Running { name, .. } => name,
+            Self::Tuned { name, .. } | Self::Running { name, .. } => name,
         }
     }
 
@@ -151,7 +151,7 @@ impl Choice {
     pub(crate) fn check(&self, place: &Place) -> Result<(), Error> {
         match self {
             Self::Start(kind) => find(*kind, place).map(drop),
-            Self::Variant { .. } => find(Kind::Muring, place).map(drop),
+            Self::Tuned { .. } => find(Kind::Muring, place).map(drop),
             Self::Running { .. } => Ok(()),
         }
     }
@@ -162,7 +162,7 @@ impl Choice {
             Self::Start(kind) => {
                 Broker::start((*kind, kind.name()), &Settings::default(), place, knobs)
             }
-            Self::Variant { name, settings } => {
+            Self::Tuned { name, settings } => {
                 Broker::start((Kind::Muring, name), settings, place, knobs)
             }
             Self::Running { name, address, pid } => Ok(Broker {
@@ -304,7 +304,7 @@ fn arguments(
         Kind::Muring => {
             let path = configured("muring.toml", include_str!("../brokers/muring.toml"))?;
             command.arg("--config").arg(path).args(["--listen", &listen]);
-            // As settings, which those of a variant that come later replace.
+            // As settings, which those behind the broker's name come after and replace.
             let shards = knobs.shards.unwrap_or(1);
             command.arg("--set").arg(format!("shards={shards}"));
             if !place.no_pin {
@@ -433,8 +433,8 @@ mod tests {
         };
         assert_eq!(Choice::parse("x=127.0.0.1:1883").ok(), Some(running(None)));
         assert_eq!(Choice::parse("x=127.0.0.1:1883,pid=7").ok(), Some(running(Some(7))));
-        let variant = Choice::parse("muring{idle=spin}").unwrap();
-        assert_eq!((variant.name(), variant.wire()), ("muring{idle=spin}", WireKind::Mqtt));
+        let tuned = Choice::parse("muring{idle=spin}").unwrap();
+        assert_eq!((tuned.name(), tuned.wire()), ("muring{idle=spin}", WireKind::Mqtt));
         for text in
             ["y", "x=1883", "x=127.0.0.1:1883,pid=z", "x=192.0.2.1:1883", "nats{a=b}", "muring{a}"]
         {

@@ -10,7 +10,7 @@ use crate::error::Error;
 /// Between two settings: the comma is the one between two brokers.
 const SEPARATOR: char = '+';
 
-/// What a variant of muring is told beyond the comparison's own configuration.
+/// What muring is told beyond the comparison's own configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings(Vec<(String, String)>);
 

@@ -95,6 +95,6 @@ fn settings_reach_the_broker() {
     assert_eq!(lines.len(), 4, "{}", ran.stderr);
     assert!(lines[0].ends_with("--set shards=2"), "{}", lines[0]);
     assert!(lines[1].ends_with("--set shards=2 --set idle=spin --set shards=1"), "{}", lines[1]);
-    let variant = "muring{idle=spin+shards=1}: muring{idle=spin+shards=1} ended at once";
-    assert!(ran.stderr.contains(variant), "{}", ran.stderr);
+    let tuned = "muring{idle=spin+shards=1}: muring{idle=spin+shards=1} ended at once";
+    assert!(ran.stderr.contains(tuned), "{}", ran.stderr);
 }
