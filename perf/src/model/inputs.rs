@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 
 /// Every input and what it is. Times are nanoseconds of CPU time, of all threads of the broker.
-const COSTS: [(&str, &str); 9] = [
+const COSTS: [(&str, &str); 11] = [
     ("pair_ns", "a delivery of saturated pairs, one shard"),
     ("turn_deliveries", "deliveries of one turn in that run: 1 / its system calls per delivery"),
+    ("turn_publishers", "publishers whose messages are in a turn there"),
     ("fanout_ns", "a delivery of a saturated fan-out, one shard"),
     ("fanout_subscribers", "deliveries of one message in that run, at least 2"),
     ("fanout_turn_deliveries", "deliveries of one turn in that run"),
+    ("fanout_turn_publishers", "publishers whose messages are in a turn there"),
     ("hop_ns", "what a saturated pair costs more if it crosses than if not, both on two shards"),
     ("flush_ns", "putting a batch of mail into a ring and taking it out, on two cores"),
     ("doorbell_ns", "waking a shard: what a paced pair costs more if it crosses, less hop_ns"),
@@ -23,9 +25,11 @@ const COSTS: [(&str, &str); 9] = [
 pub(super) struct Inputs {
     pub(super) pair_ns: f64,
     pub(super) turn_deliveries: f64,
+    pub(super) turn_publishers: f64,
     pub(super) fanout_ns: f64,
     pub(super) fanout_subscribers: f64,
     pub(super) fanout_turn_deliveries: f64,
+    pub(super) fanout_turn_publishers: f64,
     pub(super) hop_ns: f64,
     pub(super) flush_ns: f64,
     pub(super) doorbell_ns: f64,
@@ -88,9 +92,11 @@ impl Inputs {
         let [
             pair_ns,
             turn_deliveries,
+            turn_publishers,
             fanout_ns,
             fanout_subscribers,
             fanout_turn_deliveries,
+            fanout_turn_publishers,
             hop_ns,
             flush_ns,
             doorbell_ns,
@@ -99,9 +105,11 @@ impl Inputs {
         let inputs = Self {
             pair_ns,
             turn_deliveries,
+            turn_publishers,
             fanout_ns,
             fanout_subscribers,
             fanout_turn_deliveries,
+            fanout_turn_publishers,
             hop_ns,
             flush_ns,
             doorbell_ns,
@@ -118,10 +126,15 @@ impl Inputs {
     fn fit_together(&self) -> Result<(), String> {
         let must = |fits: bool, why: &str| if fits { Ok(()) } else { Err(why.to_owned()) };
         must(self.fanout_subscribers >= 2.0, "fanout_subscribers is below 2")?;
-        must(self.turn_deliveries >= 1.0, "turn_deliveries is below 1")?;
         must(
-            self.fanout_turn_deliveries >= self.fanout_subscribers,
-            "fanout_turn_deliveries is less than one message's fanout_subscribers",
+            self.turn_deliveries >= self.turn_publishers && self.turn_publishers >= 1.0,
+            "turn_deliveries is less than a message of each of turn_publishers, or those below 1",
+        )?;
+        must(
+            self.fanout_turn_deliveries >= self.fanout_subscribers * self.fanout_turn_publishers
+                && self.fanout_turn_publishers >= 1.0,
+            "fanout_turn_deliveries is less than a message of each of fanout_turn_publishers, or \
+             those below 1",
         )?;
         must(
             self.message_ns() >= 0.0,
@@ -129,8 +142,8 @@ impl Inputs {
         )?;
         must(self.fanout_delivery_ns() >= 0.0, "fanout_ns is too small for pair_ns")?;
         must(
-            self.mail_ns() >= 0.0,
-            "hop_ns is less than flush_ns / turn_deliveries: a mail would cost less than nothing",
+            self.crossing_ns() >= 0.0,
+            "hop_ns is less than flush_ns / turn_deliveries: crossing would cost less than nothing",
         )
     }
 
@@ -168,9 +181,9 @@ impl Inputs {
         self.pair_ns - self.fanout_delivery_ns()
     }
 
-    /// One mail of a batch, without the batch: in the run of `hop_ns` all that a turn delivers went
-    /// into one ring in one batch.
-    pub(super) fn mail_ns(&self) -> f64 {
+    /// A message that goes to another shard, without the batch of mail it goes in: in the run of
+    /// `hop_ns` all that a turn delivers went into one ring in one batch.
+    pub(super) fn crossing_ns(&self) -> f64 {
         self.hop_ns - self.flush_ns / self.turn_deliveries
     }
 }
@@ -194,14 +207,16 @@ pub(super) mod tests {
     use super::*;
 
     /// Round numbers, so that what follows can be worked out by hand: a further delivery costs 100, a
-    /// message 300, a mail 110.
+    /// message 300, crossing 110.
     pub(crate) const ROUND: &str = "
         # An example.
         pair_ns = 400                # stream.json
         turn_deliveries = 10         # stream.json
+        turn_publishers = 4          # stream.json
         fanout_ns = 160              # fanout.json
         fanout_subscribers = 5       # fanout.json
         fanout_turn_deliveries = 50  # fanout.json
+        fanout_turn_publishers = 2   # fanout.json
         hop_ns = 120                 # all.json, local.json
         flush_ns = 100               # cargo perf hop
         doorbell_ns = 2e3            # paced-all.json, paced-local.json
@@ -213,7 +228,7 @@ pub(super) mod tests {
     #[test]
     fn costs_are_divided() {
         let inputs = Inputs::parse(ROUND).unwrap();
-        let divided = (inputs.fanout_delivery_ns(), inputs.message_ns(), inputs.mail_ns());
+        let divided = (inputs.fanout_delivery_ns(), inputs.message_ns(), inputs.crossing_ns());
         assert_eq!(divided, (100.0, 300.0, 110.0));
         let shape = Shape::Fanout;
         let fanout = Check { shards: 2, cross_percent: 100, shape, measured_ns: 300.0 };
@@ -249,7 +264,7 @@ pub(super) mod tests {
         check_refused("pair_ns = 400", "pair_ns 400", "not of the form name = number");
         check_refused("# cargo perf hop", "#", "flush_ns: say behind a # where");
         check_refused("# cargo perf hop", "", "flush_ns: say behind a # where");
-        check_refused("poll_ns = 5", "pair_ns = 5", "line 11: a second number for pair_ns");
+        check_refused("poll_ns = 5", "pair_ns = 5", "line 13: a second number for pair_ns");
         check_refused("poll_ns = 5", "pole_ns = 5", "no input \"pole_ns\"");
         check_refused("shards-2.cross-100.fanout-5", "shards-2.cross-101.fanout-5", "of the form");
         check_refused("shards-2.cross-100.fanout-5", "shards-0.cross-100.fanout-5", "of the form");
@@ -263,8 +278,14 @@ pub(super) mod tests {
         check_refused("fanout_ns = 160", "fanout_ns = 401", "fanout_ns is above pair_ns");
         check_refused("fanout_ns = 160", "fanout_ns = 79", "fanout_ns is too small");
         check_refused("fanout_subscribers = 5", "fanout_subscribers = 1", "below 2");
-        check_refused("turn_deliveries = 10", "turn_deliveries = 0.5", "below 1");
-        check_refused("turn_deliveries = 50", "turn_deliveries = 4", "one message's");
+        check_refused("turn_deliveries = 10", "turn_deliveries = 3", "each of turn_publishers");
+        check_refused("turn_publishers = 4", "turn_publishers = 0.5", "those below 1");
+        check_refused(
+            "turn_deliveries = 50",
+            "turn_deliveries = 9",
+            "each of fanout_turn_publishers",
+        );
+        check_refused("turn_publishers = 2", "turn_publishers = 0.5", "those below 1");
         check_refused("hop_ns = 120", "hop_ns = 9", "hop_ns is less than flush_ns");
     }
 }

@@ -58,21 +58,26 @@ pub(crate) fn run(path: &Path) -> Result<Outcome, String> {
 /// CPU time of all shards together for one delivery.
 fn delivery_ns(inputs: &Inputs, case: Case) -> f64 {
     let others = f64::from(case.shards.saturating_sub(1));
-    let (fanout, turn_deliveries) = match case.shape {
-        Shape::Pairs => (1.0, inputs.turn_deliveries),
-        Shape::Fanout => (inputs.fanout_subscribers, inputs.fanout_turn_deliveries),
+    let (fanout, turn_deliveries, publishers) = match case.shape {
+        Shape::Pairs => (1.0, inputs.turn_deliveries, inputs.turn_publishers),
+        Shape::Fanout => (
+            inputs.fanout_subscribers,
+            inputs.fanout_turn_deliveries,
+            inputs.fanout_turn_publishers,
+        ),
     };
     let turn_messages = turn_deliveries / fanout;
-    // Subscribers on the same other shard share a mail.
-    let mails = (fanout * f64::from(case.cross_percent) / 100.0).min(others);
-    let batches = (turn_messages * mails).min(others) / turn_messages;
+    // Subscribers on the same other shard share what crosses.
+    let crossings = (fanout * f64::from(case.cross_percent) / 100.0).min(others);
+    // All that one publisher sends goes to the same shards.
+    let batches = (publishers * crossings).min(others) / turn_messages;
     let batch_ns = match case.doorbells {
         Doorbells::None => inputs.flush_ns,
         Doorbells::EveryBatch => inputs.flush_ns + inputs.doorbell_ns,
     };
     let message_ns = inputs.message_ns()
         + fanout * inputs.fanout_delivery_ns()
-        + mails * inputs.mail_ns()
+        + crossings * inputs.crossing_ns()
         + batches * batch_ns
         + others * inputs.poll_ns / turn_messages;
     message_ns / fanout
@@ -160,7 +165,8 @@ fn print_checks(inputs: &Inputs) -> (String, Outcome) {
 
 /// What the tables take for granted.
 fn print_assumptions(inputs: &Inputs) -> String {
-    let Inputs { turn_deliveries, fanout_turn_deliveries, .. } = inputs;
+    let Inputs { turn_deliveries, turn_publishers, .. } = inputs;
+    let Inputs { fanout_turn_deliveries, fanout_turn_publishers, .. } = inputs;
     format!(
         "Assumptions
 
@@ -169,9 +175,10 @@ fn print_assumptions(inputs: &Inputs) -> String {
 - The load does not limit: each shard has as much input as the one that was measured, in turns of
   {turn_deliveries:.0} deliveries ({fanout_turn_deliveries:.0} with fan-out), however many shards there are. Turns that
   were counted by a tracer are longer than others: what a turn costs then counts for too little.
-- A message is one mail for each other shard that has subscribers of it. Mail leaves at the end of the
-  turn, one batch for each target; each turn has mail for as many targets as it can. So the more shards,
-  the fewer mails share a batch.
+- A message goes once to each other shard that has subscribers of it. Mail leaves at the end of the
+  turn, one batch for each target. What a publisher sends goes to the same shards, and a turn has
+  messages of {turn_publishers} publishers ({fanout_turn_publishers} with fan-out), all to different ones if there are as many:
+  the more shards, the fewer messages share a batch.
 - Each turn looks into the mailboxes of all other shards, so polling grows with the shards.
 - A doorbell is rung only if the target sleeps. Saturated, nobody does; where every batch rings, each
   batch finds its target asleep, which is as bad as it can be.
@@ -217,25 +224,27 @@ mod tests {
         // Only the poll of 1 and 63 others, shared by the 10 deliveries of a turn.
         check(SATURATED, 2, 0, 400.0 + 0.5);
         check(SATURATED, 64, 0, 400.0 + 31.5);
-        // A mail each; 10 of them share a batch, as when the hop was measured.
+        // All 10 of a turn share a batch, as when the hop was measured.
         check(SATURATED, 2, 100, 400.0 + 110.0 + 10.0 + 0.5);
         check(SATURATED, 2, 50, 400.0 + 55.0 + 10.0 + 0.5);
-        // 10 mails to 3 others make 3 batches, to 63 others 10.
+        // A turn's 4 publishers make 3 batches for 3 others, and 4 for 63; if half cross, 2.
         check(SATURATED, 4, 100, 400.0 + 110.0 + 30.0 + 1.5);
-        check(SATURATED, 64, 100, 400.0 + 110.0 + 100.0 + 31.5);
+        check(SATURATED, 64, 100, 400.0 + 110.0 + 40.0 + 31.5);
+        check(SATURATED, 64, 50, 400.0 + 55.0 + 20.0 + 31.5);
         check(RINGING, 2, 100, 400.0 + 110.0 + 210.0 + 0.5);
-        check(RINGING, 64, 100, 400.0 + 110.0 + 2100.0 + 31.5);
+        check(RINGING, 64, 100, 400.0 + 110.0 + 840.0 + 31.5);
         check(RINGING, 64, 0, 400.0 + 31.5);
     }
 
     #[test]
     fn fan_out_by_hand() {
-        // A message costs 300 and 5 deliveries of 100; 5 subscribers on one other shard share a mail,
-        // and 10 messages a batch.
+        // A message costs 300 and 5 deliveries of 100; for 5 subscribers on one other shard it
+        // crosses once, and 10 messages share a batch.
         check(FANOUT, 2, 100, (800.0 + 110.0 + 10.0 + 0.5) / 5.0);
-        // On 63 others each has one of its own; half of them: 2.5 mails, 25 in a turn, each alone.
-        check(FANOUT, 64, 100, (800.0 + 550.0 + 500.0 + 31.5) / 5.0);
-        check(FANOUT, 64, 50, (800.0 + 275.0 + 250.0 + 31.5) / 5.0);
+        // On 63 others each has one of its own: 2 publishers make 10 batches of 10 messages; if half of
+        // the subscribers are there, 5.
+        check(FANOUT, 64, 100, (800.0 + 550.0 + 100.0 + 31.5) / 5.0);
+        check(FANOUT, 64, 50, (800.0 + 275.0 + 50.0 + 31.5) / 5.0);
     }
 
     #[test]
@@ -243,10 +252,10 @@ mod tests {
         let text = print_tables(&Inputs::parse(ROUND).unwrap());
         let rows: Vec<_> = text.lines().filter(|line| line.starts_with("| 2 |")).collect();
         assert_eq!(rows[0], "| 2 | 4.99 (100 %) | 4.30 (86 %) | 3.84 (77 %) |");
-        // One other shard: half of the subscribers there need as much mail as all of them.
+        // One other shard: half of the subscribers there need as much as all of them.
         assert_eq!(rows[2], "| 2 | 12.49 (100 %) | 10.86 (87 %) | 10.86 (87 %) |");
         let last: Vec<_> = text.lines().filter(|line| line.starts_with("| 64 |")).collect();
-        assert_eq!(last[0], "| 64 | 148.32 (93 %) | 119.29 (75 %) | 99.77 (62 %) |");
+        assert_eq!(last[0], "| 64 | 148.32 (93 %) | 126.36 (79 %) | 110.06 (69 %) |");
         assert!(text.contains("| 1 | 2.50 (100 %) | - | - |"), "{text}");
     }
 
