@@ -162,6 +162,12 @@ impl Mailboxes {
         self.incoming.iter().flatten().any(|incoming| !incoming.ring.is_empty())
     }
 
+    #[must_use]
+    pub fn has_mail_from(&self, from: ShardId) -> bool {
+        let incoming = self.incoming.get(from.index()).and_then(Option::as_ref);
+        incoming.is_some_and(|incoming| !incoming.ring.is_empty())
+    }
+
     /// Takes what has come from `from`, up to a bound. `None` if nothing has.
     pub fn drain(&mut self, from: ShardId) -> Option<Batch> {
         let incoming = self.incoming[from.index()].as_mut()?;

@@ -1,7 +1,7 @@
 //! What the reactor drives: [`Shard`], or something simpler in a test.
 
 use shards::Shard;
-use shards::ids::ConnId;
+use shards::ids::{ConnId, ShardId};
 use shards::shard::{Input, Outbox, Output};
 use shards::time::{Now, Time};
 
@@ -14,6 +14,11 @@ pub trait Core {
     fn next_deadline(&self) -> Option<Time>;
     fn has_work(&self) -> bool;
     fn has_mail(&self) -> bool;
+
+    /// See [`Shard::has_mail_from`].
+    fn has_mail_from(&self, _from: ShardId) -> bool {
+        true
+    }
 
     /// See [`Shard::has_backlog`].
     fn has_backlog(&self) -> bool {
@@ -53,6 +58,10 @@ impl Core for Shard {
 
     fn has_mail(&self) -> bool {
         Self::has_mail(self)
+    }
+
+    fn has_mail_from(&self, from: ShardId) -> bool {
+        Self::has_mail_from(self, from)
     }
 
     fn has_backlog(&self) -> bool {

@@ -264,7 +264,7 @@ impl<C: Core> Reactor<C> {
 
     fn hear_mail(&mut self) {
         for from in (0..self.stations.shards()).map(ShardId) {
-            if from != self.shard {
+            if from != self.shard && self.core.has_mail_from(from) {
                 self.hear(Input::Mail { from });
             }
         }

@@ -320,6 +320,13 @@ impl Shard {
         self.mail.has_mail()
     }
 
+    /// True if there is a reason for `Input::Mail` from this shard: to ask costs less than an input that
+    /// finds nothing, with many shards.
+    #[must_use]
+    pub fn has_mail_from(&self, from: ShardId) -> bool {
+        self.mail.has_mail_from(from)
+    }
+
     /// What happened here so far and how much there is.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -15,6 +15,9 @@ use super::Shard;
 use super::effect::Outbox;
 use super::local::{Local, list, units};
 
+/// So many packets of a run are about as much work as one that goes its own way.
+const RUN_PACKETS_PER_UNIT: u32 = 8;
+
 /// What was made of the front of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ran {
@@ -42,13 +45,16 @@ impl Shard {
         let Some(conn) = self.local.conns.get(id) else { return Ran::NoRun };
         let Some(session) = conn.session() else { return Ran::NoRun };
         let version = conn.version;
-        let (mut left, mut spent) = (self.local.turn_left(conn), 0);
+        let left = self.local.turn_left(conn);
+        let (mut bytes_taken, mut taken, mut spent) = (0, 0, 0);
         let takes = |len: usize| {
-            if left == 0 || len >= SPLICE_BYTES_MIN {
+            // As everywhere, the last one may take more than is left.
+            if spent >= left || len >= SPLICE_BYTES_MIN {
                 return false;
             }
-            left = left.saturating_sub(units(len));
-            spent += units(len);
+            bytes_taken += len;
+            taken += 1;
+            spent = units(bytes_taken) + taken / RUN_PACKETS_PER_UNIT;
             true
         };
         let packet_bytes_max = self.local.settings.packet_bytes_max;

@@ -179,28 +179,33 @@ fn what_a_stalled_subscriber_loses_is_counted_message_by_message() {
     });
 }
 
+/// Eight packets of a run, and 512 bytes of it, count as one packet that goes its own way.
 #[test]
 fn a_run_takes_no_more_than_its_share_of_a_turn() {
-    let settings = Settings { turn_packets_max: 4, ..plain() };
-    everywhere(&settings, |world| {
-        let subscriber = world.connect("subscriber", Version::V311);
-        world.subscribe(subscriber, TOPIC, QoS::AtMostOnce);
-        let publisher = world.connect("publisher", Version::V311);
-        let mut packet = Vec::new();
-        Publish::new(TOPIC, b"x").encode(Version::V311, &mut packet);
-        let before = world.snapshot().counters;
-        world.write(publisher, |out| out.extend_from_slice(&packet.repeat(100)));
-        let mut most = 0;
-        let mut received = before.packets_received;
-        while world.take_texts(subscriber).len() < 100 && received < before.packets_received + 100 {
-            world.stir(1);
-            let now = world.snapshot().counters.packets_received;
-            most = most.max(now - received);
-            received = now;
-        }
-        // A share when bytes come, and one when that ends the batch.
-        assert!((1..=8).contains(&most), "{most} packets in one step");
-        world.settle();
-        assert!(world.snapshot().counters.paused_turn_spent >= 100 / 4);
-    });
+    for (payload, share) in [("x", 4 * 8), (&*"x".repeat(500), 4)] {
+        let settings = Settings { turn_packets_max: 4, ..plain() };
+        everywhere(&settings, |world| {
+            let subscriber = world.connect("subscriber", Version::V311);
+            world.subscribe(subscriber, TOPIC, QoS::AtMostOnce);
+            let publisher = world.connect("publisher", Version::V311);
+            let mut packet = Vec::new();
+            Publish::new(TOPIC, payload.as_bytes()).encode(Version::V311, &mut packet);
+            let before = world.snapshot().counters;
+            let (count, mut most) = (200, 0);
+            world.write(publisher, |out| out.extend_from_slice(&packet.repeat(count)));
+            let mut received = before.packets_received;
+            while received < before.packets_received + count as u64 {
+                world.stir(1);
+                let now = world.snapshot().counters.packets_received;
+                most = most.max(now - received);
+                received = now;
+            }
+            // A share when bytes come, and one when that ends the batch.
+            assert!((2..=2 * share).contains(&most), "{most} packets in one step");
+            world.settle();
+            assert_eq!(world.take_texts(subscriber).len(), count);
+            let spent = world.snapshot().counters.paused_turn_spent;
+            assert!(spent >= count as u64 / share / 2, "{spent} turns for {count} packets");
+        });
+    }
 }
