@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::plan::{Cross, Scenario};
 use crate::relay::Fault;
 
@@ -182,6 +183,11 @@ pub(crate) struct Knobs {
     #[arg(long)]
     pub(crate) subscribe: bool,
 
+    /// connect: bytes of that topic [default: 9]
+    #[arg(long, value_name = "BYTES", requires = "subscribe")]
+    #[arg(value_parser = clap::value_parser!(u16).range(9..=60_000))]
+    pub(crate) filter_bytes: Option<u16>,
+
     /// connect: seconds for which the connections are held [default: 4]
     #[arg(long, value_name = "S")]
     pub(crate) hold: Option<f64>,
@@ -208,6 +214,34 @@ pub(crate) struct Knobs {
     pub(crate) syscalls: bool,
 }
 
+/// Flags of a run on their own.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true)]
+struct Flags {
+    #[command(flatten)]
+    knobs: Knobs,
+}
+
+impl Knobs {
+    /// These, with `flags` (separated by spaces) in place of what they say or on top of it.
+    ///
+    /// # Errors
+    /// If one of them is no flag of a run, or does not fit to the others.
+    pub(crate) fn with(&self, flags: &str) -> Result<Self, Error> {
+        let mut with = Flags { knobs: self.clone() };
+        with.try_update_from(flags.split_whitespace())
+            .map_err(|error| Error::Usage(format!("{flags:?}: {error}")))?;
+        let mut knobs = with.knobs;
+        // A switch that is not given again would be taken back.
+        knobs.subscribe |= self.subscribe;
+        knobs.syscalls |= self.syscalls;
+        if knobs.rate.is_some() && knobs.window.is_some() {
+            return Err(Error::Usage(format!("{flags:?}: --rate and --window exclude each other")));
+        }
+        Ok(knobs)
+    }
+}
+
 /// Several brokers side by side.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Compare {
@@ -226,6 +260,11 @@ pub(crate) struct Compare {
     /// Another broker, one that runs: NAME=HOST:PORT[,pid=N]; may be given more than once
     #[arg(long = "broker", value_name = "BROKER")]
     pub(crate) running: Vec<String>,
+
+    /// A variant of every broker's run, with flags of a run that are its own, for example
+    /// "all=--cross all"; may be given more than once, and all variants run in every round
+    #[arg(long = "variant", value_name = "NAME=FLAGS")]
+    pub(crate) variants: Vec<String>,
 
     /// Rounds; each runs every broker once
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -295,5 +334,21 @@ impl Command {
             Self::Overload(run) => (Scenario::Overload, run),
             Self::Floor(_) | Self::Compare(_) => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variant_has_what_it_says_and_the_rest_of_the_others() {
+        let common = Knobs { rate: Some(5.0), qos: Some(1), subscribe: true, ..Knobs::default() };
+        let with = |flags| common.with(flags).map(|knobs| (knobs.rate, knobs.qos, knobs.subscribe));
+        assert_eq!(with("").ok(), Some((Some(5.0), Some(1), true)));
+        assert_eq!(with("--qos 2 --rate 7").ok(), Some((Some(7.0), Some(2), true)));
+        for flags in ["--rounds 9", "--window 9", "--qos 7", "qos"] {
+            assert!(with(flags).is_err(), "{flags}");
+        }
     }
 }

@@ -209,9 +209,10 @@ impl<N: Net> Load<'_, N> {
         result.measured.fill(&storm);
         result.measured.delivered = self.engine.ready_count as u64;
         self.turns_until(self.engine.now_ns() + ns(hold) / 2)?;
-        let before = self.read();
+        let wakeups = || self.target.process.as_ref().map_or(0, Process::wakeups);
+        let before = (self.read(), wakeups());
         self.turns_until(self.engine.now_ns() + ns(hold) / 2)?;
-        let after = self.read();
+        let after = (self.read(), wakeups());
         self.memory(
             |measured, memory| {
                 measured.memory_connected = memory.resident;
@@ -219,9 +220,10 @@ impl<N: Net> Load<'_, N> {
             },
             result,
         );
-        let span_ns = after.at_ns - before.at_ns;
-        let idle_ns = after.broker_ns.saturating_sub(before.broker_ns);
+        let span_ns = after.0.at_ns - before.0.at_ns;
+        let idle_ns = after.0.broker_ns.saturating_sub(before.0.broker_ns);
         result.measured.idle_cpu_share = share(idle_ns, span_ns);
+        result.measured.idle_wakeups_per_s = per_second(after.1.saturating_sub(before.1), span_ns);
         Ok(())
     }
 

@@ -258,8 +258,9 @@ impl Shape<'_> {
             }
             Scenario::Fanin => (id, vec!["$share/bench/b/+".to_owned()], all, every(index)),
             Scenario::Connect => {
-                let filters =
-                    if self.knobs.subscribe { vec![pair_topic(index)] } else { Vec::new() };
+                let bytes = self.knobs.filter_bytes.map(usize::from);
+                let filter = || own_filter(index, bytes.unwrap_or(OWN_FILTER_BYTES));
+                let filters = self.knobs.subscribe.then(filter).into_iter().collect();
                 (id, filters, (0, 0), Vec::new())
             }
             // It subscribes when its time comes.
@@ -335,6 +336,14 @@ fn pair_topic(number: u32) -> String {
 
 const PAIR_NUMBER_AT: usize = 2;
 
+/// A client's own filter, which has so many bytes; the number comes last.
+fn own_filter(client: u32, bytes: usize) -> String {
+    format!("b/{client:0digits$}", digits = bytes.saturating_sub(PAIR_NUMBER_AT))
+}
+
+/// As long as the topics of pairs.
+const OWN_FILTER_BYTES: usize = PAIR_NUMBER_AT + NUMBER_DIGITS;
+
 /// A filter of its own for each subscriber and number, with both wildcards.
 fn wild_filter(subscriber: u32, number: u32) -> String {
     format!("w/{subscriber:0digits$}/{number:0digits$}/+/v/#", digits = NUMBER_DIGITS)
@@ -346,3 +355,17 @@ fn wild_topic(subscriber: u32) -> String {
 }
 
 const WILD_NUMBER_AT: usize = 2 + NUMBER_DIGITS + 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_filters_are_as_long_as_asked_for_and_differ() {
+        for bytes in [OWN_FILTER_BYTES, 24, 300] {
+            assert_eq!(own_filter(7, bytes).len(), bytes);
+            assert_ne!(own_filter(7, bytes), own_filter(8, bytes));
+        }
+        assert_eq!(own_filter(7, OWN_FILTER_BYTES), pair_topic(7));
+    }
+}

@@ -64,6 +64,7 @@ pub(crate) struct Summary {
     pub(crate) memory_per_connection: Spread,
     pub(crate) memory_peak: Spread,
     pub(crate) idle_cpu_share: Spread,
+    pub(crate) idle_wakeups_per_s: Spread,
     pub(crate) load_cpu_share: Spread,
 }
 
@@ -148,6 +149,7 @@ impl Entry {
             memory_per_connection: spread(|measured| measured.memory_per_connection),
             memory_peak: spread(|measured| super::bytes(measured.memory_peak)),
             idle_cpu_share: spread(|measured| measured.idle_cpu_share),
+            idle_wakeups_per_s: spread(|measured| measured.idle_wakeups_per_s),
             load_cpu_share: spread(|measured| measured.load_cpu_share),
         })
     }

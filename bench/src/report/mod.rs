@@ -81,6 +81,8 @@ pub(crate) struct Measured {
     pub(crate) load_cpu_share: f64,
     pub(crate) cpu_us_per_delivery: f64,
     pub(crate) idle_cpu_share: f64,
+    /// connect: how often a thread of the broker was woken while all connections were idle.
+    pub(crate) idle_wakeups_per_s: f64,
     pub(crate) syscalls_per_delivery: Option<f64>,
     pub(crate) noise: Noise,
     /// Bytes: before the first connection, with all of them, at most.

@@ -56,6 +56,7 @@ pub(crate) fn run(result: &RunResult) -> String {
     }
     if result.scenario == Scenario::Connect {
         line("idle cores", format!("{:.4}", measured.idle_cpu_share));
+        line("idle wake-ups/s", format!("{:.1}", measured.idle_wakeups_per_s));
     } else {
         let all = format!("{} sent, {} delivered", measured.sent_all, measured.delivered_all);
         line("whole run", all);
@@ -155,6 +156,7 @@ pub(crate) fn summary_rows(comparison: &Comparison) -> Vec<Vec<String>> {
         "B/conn",
         "peak MiB",
         "idle cores",
+        "wake-ups/s",
         "calls each",
         "load cores",
         "rounds",
@@ -184,6 +186,7 @@ pub(crate) fn summary_rows(comparison: &Comparison) -> Vec<Vec<String>> {
             whole(&summary.memory_per_connection),
             format!("{:.1}", summary.memory_peak.median / f64::from(1 << 20)),
             if is_connect { format!("{:.4}", summary.idle_cpu_share.median) } else { dash() },
+            if is_connect { whole(&summary.idle_wakeups_per_s) } else { dash() },
             entry.syscalls_per_delivery.map_or_else(dash, count),
             format!("{:.2}", summary.load_cpu_share.median),
             format!("{}{dropped}{noisy}", summary.runs),

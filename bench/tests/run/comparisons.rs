@@ -49,6 +49,45 @@ fn rounds_table_json_and_page() {
 }
 
 #[test]
+fn variants_take_turns_and_have_their_own_flags() {
+    let json = scratch("v.json");
+    let output = compare("--scenario stream --publishers 1 --window 10 --rounds 2 --noise-max 100")
+        .args(["--brokers", "floor-epoll", "--variant", "one="])
+        .args(["--variant", "three=--publishers 3 --payload 100", "--json"])
+        .arg(&json)
+        .output()
+        .unwrap();
+    let ran = ran(&output);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let written: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    for (index, (label, publishers)) in
+        [("floor-epoll/one", 1), ("floor-epoll/three", 3)].into_iter().enumerate()
+    {
+        let entry = &written["entries"][index];
+        assert_eq!(entry["broker"], label);
+        assert_eq!(entry["runs"][1]["result"]["publishers"], publishers);
+    }
+    let order: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("round")).collect();
+    let first = order.iter().map(|line| line.contains("/one")).collect::<Vec<_>>();
+    assert_eq!(first, [true, false, true, false], "{}", ran.stderr);
+    // A scratch file of a test that has passed.
+    let _ = fs::remove_file(json);
+}
+
+#[test]
+fn a_variant_with_flags_of_something_else_is_refused() {
+    for variant in ["x=--rounds 3", "x", "x=--syscalls", "x=--qos 9"] {
+        let output = compare("--scenario stream --brokers floor-epoll --variant")
+            .arg(variant)
+            .output()
+            .unwrap();
+        let ran = ran(&output);
+        assert_eq!(ran.code, Some(2), "{variant}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("round 1"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_noisy_round_is_dropped_and_said_to_be() {
     let output = compare("--scenario stream --publishers 1 --window 10 --rounds 1 --noise-max=-1")
         .args(["--brokers", "floor-epoll"])

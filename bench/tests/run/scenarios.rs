@@ -62,9 +62,11 @@ fn fanin_gives_each_message_to_one() {
 
 #[test]
 fn connect_counts_connections() {
-    for words in
-        ["connect --publishers 50 --hold 0.1", "connect --publishers 50 --hold 0.1 --subscribe"]
-    {
+    for words in [
+        "connect --publishers 50 --hold 0.1",
+        "connect --publishers 50 --hold 0.1 --subscribe",
+        "connect --publishers 50 --hold 0.1 --subscribe --filter-bytes 24",
+    ] {
         let ran = run(words, &format!("muring={}", muring()));
         ran.expect_whole();
         assert_eq!(ran.number("connections"), 50);
