@@ -209,6 +209,12 @@ pub(crate) struct Knobs {
     #[arg(long, value_name = "X")]
     pub(crate) factor: Option<f64>,
 
+    /// stream, p2p, fanout: beside the others, one topic is published to as fast as the broker takes
+    /// it, at QoS 0, with one subscriber that reads and one that does not. Latency and deliveries are
+    /// those of the others; CPU time and system calls are not
+    #[arg(long)]
+    pub(crate) disturb: bool,
+
     /// After the run, a short one under strace, for system calls per delivery
     #[arg(long)]
     pub(crate) syscalls: bool,
@@ -233,6 +239,7 @@ impl Knobs {
             .map_err(|error| Error::Usage(format!("{flags:?}: {error}")))?;
         let mut knobs = with.knobs;
         // A switch that is not given again would be taken back.
+        knobs.disturb |= self.disturb;
         knobs.subscribe |= self.subscribe;
         knobs.syscalls |= self.syscalls;
         if knobs.rate.is_some() && knobs.window.is_some() {

@@ -8,8 +8,8 @@ use shards::ids::{QoS, Version};
 
 use super::names::Names;
 use super::{
-    ClientPlan, Course, Cross, NUMBER_DIGITS, Numbered, Pace, Plan, PublisherPlan, Scenario, Times,
-    Wire,
+    ClientPlan, Course, Cross, DISTURBERS, Disturbance, NUMBER_DIGITS, Numbered, Pace, Plan,
+    PublisherPlan, Scenario, Times, Wire,
 };
 use crate::cli::Knobs;
 use crate::error::Error;
@@ -89,11 +89,14 @@ pub(crate) fn plan(scenario: Scenario, wire: WireKind, knobs: &Knobs) -> Result<
         return Err(Error::Usage(format!("--window {window} is above --inflight {inflight}")));
     }
     let qos = QoS::from_bits(knobs.qos.unwrap_or(defaults.qos)).unwrap_or(QoS::AtMostOnce);
+    let mut clients = shape.clients();
+    let disturbance = knobs.disturb.then(|| shape.disturb(&mut clients));
     Ok(Plan {
         scenario,
         wire,
         qos,
-        clients: shape.clients(),
+        clients,
+        disturbance,
         publishers: shape.publisher_plans(),
         fanout: shape.fanout(),
         is_shared: scenario == Scenario::Fanin,
@@ -176,6 +179,14 @@ impl Shape<'_> {
                 "retained: at QoS 0 nothing says when the messages are stored".to_owned(),
             ));
         }
+        let can_disturb =
+            matches!(self.scenario, Scenario::Stream | Scenario::P2p | Scenario::Fanout);
+        if self.knobs.disturb && !can_disturb {
+            return Err(Error::Usage(format!(
+                "{}: --disturb belongs to stream, p2p and fanout",
+                self.scenario.name()
+            )));
+        }
         if self.scenario == Scenario::Wildcards && self.filters() < self.subscribers {
             return Err(Error::Usage("wildcards: fewer filters than subscribers".to_owned()));
         }
@@ -238,6 +249,26 @@ impl Shape<'_> {
                 ClientPlan { id, filters, heard, channels, source }
             })
             .collect()
+    }
+
+    /// Appends the clients of a disturbance, which have a topic and a channel of their own.
+    fn disturb(&self, clients: &mut Vec<ClientPlan>) -> Disturbance {
+        let at = clients.len();
+        let (group, topic) = (self.publishers, pair_topic(self.publishers));
+        let subscriber = |index| (self.names.subscriber(group, index), vec![topic.clone()]);
+        let own: [_; DISTURBERS] = [
+            (self.names.publisher(group, self.publishers), Vec::new()),
+            subscriber(self.subscribers),
+            subscriber(self.subscribers + 1),
+        ];
+        clients.extend(own.into_iter().map(|(id, filters)| ClientPlan {
+            id,
+            filters,
+            heard: (0, 0),
+            channels: vec![group],
+            source: Ipv4Addr::LOCALHOST,
+        }));
+        Disturbance { publisher: at, subscriber: at + 1, stalled: at + 2, topic }
     }
 
     /// Identifier, filters, publishers heard, channels of a floor.

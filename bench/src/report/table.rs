@@ -66,6 +66,10 @@ pub(crate) fn run(result: &RunResult) -> String {
             line("lost by stalled one", measured.lost_stalled.to_string());
         }
     }
+    if result.knobs.disturb {
+        let (sent, taken) = (measured.flood_sent_per_s, measured.flood_delivered_per_s);
+        line("disturbance", format!("{}/s sent, {}/s delivered", rate(sent), rate(taken)));
+    }
     line(
         "others, steal",
         format!("{:.1} %, {:.1} %", measured.noise.others * 100.0, measured.noise.steal * 100.0),
