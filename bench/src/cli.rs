@@ -47,6 +47,11 @@ pub(crate) enum Command {
     Overload(Run),
     /// Several brokers, rounds interleaved, with medians, quartiles and ratios
     Compare(Compare),
+    /// The table of the project's goals, from a folder that perf/goals has filled
+    Goals {
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
     /// A relay that moves the same bytes without any MQTT
     Floor(Floor),
 }
@@ -339,7 +344,7 @@ impl Command {
             Self::Wildcards(run) => (Scenario::Wildcards, run),
             Self::Persistent(run) => (Scenario::Persistent, run),
             Self::Overload(run) => (Scenario::Overload, run),
-            Self::Floor(_) | Self::Compare(_) => return None,
+            Self::Floor(_) | Self::Compare(_) | Self::Goals { .. } => return None,
         })
     }
 }
