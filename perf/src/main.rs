@@ -2,9 +2,10 @@
 //!
 //! `cargo perf bench` measures wall time, for people on a quiet machine. `cargo perf budget` counts
 //! instructions under callgrind and heap allocations, which repeat on any machine and are what CI
-//! checks against `perf/budgets.txt`. `cargo perf flame` shows where the time goes, `cargo perf
-//! host` whether this machine can be trusted; every result is printed below that. The same
-//! benchmarks run as tests with tiny sizes.
+//! checks against `perf/budgets.txt`. `cargo perf memory` counts the bytes of a subscription. `cargo
+//! perf flame` shows where the time goes, `cargo perf host` whether this machine can be trusted; every
+//! result is printed below that. The same benchmarks run as tests with tiny sizes. The script
+//! `perf/goals` measures all goals of the project, with this and with the load generator.
 //!
 //! Exit status: 0 is well, 1 is above budget, 2 means that nothing could be measured.
 
@@ -15,6 +16,7 @@ mod callgrind;
 mod flame;
 mod host;
 mod measure;
+mod memory;
 mod rig;
 mod wall;
 
@@ -58,6 +60,8 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         seconds: u32,
     },
+    /// Counts the bytes that a subscription takes among a million
+    Memory,
     /// Says what this machine is and what disturbs measurements on it
     Host,
     /// What `budget` runs under callgrind
@@ -126,6 +130,7 @@ fn run(command: Command) -> Result<Outcome, String> {
             (Some(name), None) => flame::watch_bench(&name, seconds)?,
             (None, None) => return Err("say what to watch: a benchmark or --pid".to_owned()),
         },
+        Command::Memory => memory::print(),
         Command::Host => print!("{}", host::describe()),
         Command::Measure { name, plant } => measure::count(benches::named(&name)?, plant),
         Command::Spin { name, seconds } => measure::spin(benches::named(&name)?, seconds),
