@@ -134,22 +134,23 @@ fn line(
     let own = find(goal.source)?;
     let unit = goal.source.unit();
     let mut measured = format!("{}{unit}", spread(&own.spread));
-    let mut all = vec![own];
+    let mut others = Vec::new();
     for name in goal.others() {
         let other = find(goal.source.of(name))?;
         let factor = own.spread.median / other.spread.median;
         let ratio = if factor.is_finite() { digits(factor) } else { "?".to_owned() };
         // Writing to a string does not fail.
         let _ = write!(measured, "; {ratio} x {name} ({})", spread(&other.spread));
-        all.push(other);
+        others.push(other);
     }
-    if let Some(connections) = own.connections {
+    if !own.with.is_empty() {
         // Writing to a string does not fail.
-        let _ = write!(measured, "; {connections} connections");
+        let _ = write!(measured, "; {}", own.with);
     }
     let median = |name| find(goal.source.of(name)).map(|other| other.spread.median);
     let verdict = goal.judge(own.spread.median, median)?;
-    Ok((measured, format!("{}{}", verdict.words(), reservations(&all))))
+    others.push(own);
+    Ok((measured, format!("{}{}", verdict.words(), reservations(&others))))
 }
 
 /// What speaks against the figures.
@@ -292,7 +293,7 @@ mod tests {
 
     fn value(median: f64, runs: usize, is_noisy: bool) -> Value {
         let spread = Spread { q1: median - 1.0, median, q3: median + 1.0 };
-        Value { spread, runs: Some(runs), is_noisy, connections: None }
+        Value { spread, runs: Some(runs), is_noisy, with: String::new() }
     }
 
     #[track_caller]

@@ -2,21 +2,22 @@
 
 use super::Metric;
 use crate::report::comparison::{Comparison, Spread};
+use crate::report::table;
 
 /// A figure and what a reader must know of it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Value {
     pub(super) spread: Spread,
     /// Runs behind it; `None` if it is a count that repeats.
     pub(super) runs: Option<usize>,
     pub(super) is_noisy: bool,
-    /// Connections that were there, where that is what matters.
-    pub(super) connections: Option<u64>,
+    /// What it was measured with, if that depends on the machine; else empty.
+    pub(super) with: String,
 }
 
 impl Value {
     fn count(spread: Spread) -> Self {
-        Self { spread, runs: None, is_noisy: false, connections: None }
+        Self { spread, runs: None, is_noisy: false, with: String::new() }
     }
 }
 
@@ -45,17 +46,16 @@ pub(super) fn of_comparison(text: &str, entry: &str, metric: Metric) -> Result<V
             return Ok(Value::count(Spread::of(vec![calls])));
         }
     };
-    let is_of_connections = match metric {
-        Metric::Memory | Metric::IdleShare | Metric::IdleWakeups => true,
-        Metric::Cpu | Metric::P999 | Metric::Syscalls => false,
+    let measured = found.counted().first().map(|run| &run.result.measured);
+    let with = match metric {
+        Metric::Memory | Metric::IdleShare | Metric::IdleWakeups => measured
+            .map_or_else(String::new, |measured| format!("{} connections", measured.connections)),
+        Metric::P999 if summary.flood_delivered_per_s.median > 0.0 => {
+            format!("{}/s of the flood", table::rate(summary.flood_delivered_per_s.median))
+        }
+        Metric::P999 | Metric::Cpu | Metric::Syscalls => String::new(),
     };
-    let connections = found.counted().first().map(|run| run.result.measured.connections);
-    Ok(Value {
-        spread,
-        runs: Some(summary.runs),
-        is_noisy: summary.is_noisy,
-        connections: connections.filter(|_| is_of_connections),
-    })
+    Ok(Value { spread, runs: Some(summary.runs), is_noisy: summary.is_noisy, with })
 }
 
 /// Where a comparison was made: machine and commit.
