@@ -46,6 +46,11 @@ pub(super) fn of_comparison(text: &str, entry: &str, metric: Metric) -> Result<V
             return Ok(Value::count(Spread::of(vec![calls])));
         }
     };
+    // An idle broker may well do nothing; a delivery that costs nothing was not looked at.
+    let may_be_nothing = matches!(metric, Metric::IdleShare | Metric::IdleWakeups);
+    if spread.median <= 0.0 && !may_be_nothing {
+        return Err(format!("{entry}: not measured"));
+    }
     let measured = found.counted().first().map(|run| &run.result.measured);
     let with = match metric {
         Metric::Memory | Metric::IdleShare | Metric::IdleWakeups => measured
