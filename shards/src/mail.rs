@@ -14,7 +14,7 @@ use crate::session::messages::{Message, Payload};
 use crate::time::Time;
 
 /// Version of the record forms below.
-pub const MAIL_VERSION: u8 = 1;
+pub const MAIL_VERSION: u8 = 2;
 
 /// A message for the subscribers of another shard.
 #[derive(Debug)]
@@ -32,10 +32,19 @@ pub struct PublishMail<'a> {
     pub groups: &'a [u8],
 }
 
+/// Plain QoS 0 packets of one topic for the ordinary subscribers of another shard, as they came.
+#[derive(Debug)]
+pub struct RunMail<'a> {
+    /// The protocol that they are encoded in.
+    pub is_v5: bool,
+    pub packets: &'a [u8],
+}
+
 /// One record.
 #[derive(Debug)]
 pub enum Mail<'a> {
     Publish(PublishMail<'a>),
+    Run(RunMail<'a>),
     /// What became of a message that asked for it: a reason code.
     Outcome {
         completion: u64,
@@ -108,6 +117,7 @@ const HAND_OVER: u8 = 10;
 const COUNTERS: u8 = 11;
 const STOP_FENCE: u8 = 12;
 const RESTORE_FENCE: u8 = 13;
+const RUN: u8 = 14;
 
 const RETAIN: u8 = 0x04;
 const EXPIRES: u8 = 0x08;
@@ -135,6 +145,10 @@ impl Mail<'_> {
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Publish(publish) => write_publish(publish, out),
+            Self::Run(run) => {
+                out.extend_from_slice(&[RUN, u8::from(run.is_v5)]);
+                bytes_into(run.packets, out);
+            }
             Self::Outcome { completion, reason } => {
                 out.push(OUTCOME);
                 u64_into(*completion, out);
@@ -200,6 +214,7 @@ impl<'a> Mail<'a> {
         let mut reader = Reader(record);
         Some(match reader.byte()? {
             PUBLISH => Self::Publish(read_publish(reader, parcel, take)?),
+            RUN => Self::Run(RunMail { is_v5: reader.byte()? != 0, packets: reader.bytes()? }),
             OUTCOME => Self::Outcome { completion: reader.u64()?, reason: reader.byte()? },
             INTEREST => Self::Interest { is_added: reader.byte()? != 0, filter: reader.text()? },
             SHARE => Self::Share {
@@ -463,6 +478,7 @@ mod tests {
                 check(&Mail::HandOver { origin, bytes: payload });
             }
         }
+        check(&Mail::Run(RunMail { is_v5: true, packets: &[0x30, 0] }));
         check(&Mail::Outcome { completion: 1, reason: 0x97 });
         check(&Mail::Interest { filter: "a/#", is_added: true });
         check(&Mail::Share { filter: "a/#", name: "g", group: 1, online: 2, total: 3 });

@@ -29,6 +29,14 @@ marks! {
     MailCut,
     /// A payload travelled beside its record.
     MailParcel,
+    /// Packets of one topic went to everybody at once.
+    RunForwarded,
+    /// Packets of one topic went one by one: somebody gets them in another form, or only some.
+    RunSplit,
+    /// Packets of one topic went to another shard as one record.
+    RunPosted,
+    /// There they went one by one.
+    RunMailSplit,
     /// A publisher was paused because a ring was full.
     PublisherCongested,
     /// A connection that waited for a ring went on.

@@ -107,6 +107,8 @@ pub struct Client {
     window: BTreeSet<u16>,
     /// QoS 2 messages that came and whose PUBREL has not.
     unreleased: BTreeSet<u16>,
+    /// The broker's session may have begun anew without the client knowing.
+    is_doubtful: bool,
     /// Answers that it has not given, in order.
     held: Vec<(AckKind, PacketId)>,
 }
@@ -121,6 +123,7 @@ impl Client {
             answers: Answers::All,
             is_refusing: false,
             held: Vec::new(),
+            is_doubtful: false,
             is_deaf: false,
             is_ended: false,
             receive_maximum: u16::MAX,
@@ -283,6 +286,20 @@ impl Client {
         }
     }
 
+    /// A CONNECT that was not answered may have begun the session anew: then the broker knows nothing of
+    /// the exchanges that are open here.
+    pub fn doubt(&mut self) {
+        self.is_doubtful = true;
+    }
+
+    /// The broker has repeated what it knew of: the rest was of another session.
+    pub fn settle_doubt(&mut self) {
+        if std::mem::take(&mut self.is_doubtful) {
+            self.open.clear();
+            self.unreleased.clear();
+        }
+    }
+
     /// Identifiers of the broker's exchanges that are not over.
     #[must_use]
     pub fn open_count(&self) -> usize {
@@ -315,6 +332,10 @@ impl Client {
             return self.got.push_back(Got::Publish(message));
         };
         let (id, is_refused) = (packet_id.value(), message.is_refused);
+        if self.is_doubtful && !publish.dup {
+            self.open.remove(&id);
+            self.unreleased.remove(&id);
+        }
         let is_new = self.open.insert(id);
         assert!(is_new || publish.dup, "{}: identifier {id} is still in use", self.name);
         self.window.insert(id);

@@ -113,7 +113,7 @@ pub(super) struct NetRing {
         reason = "the boxes are what is kept; their addresses go to the kernel"
     )]
     spare: Vec<Box<Sending>>,
-    /// First attempts that were asked for since they were last concluded.
+    /// First attempts that were asked for since they were last concluded, also those that have failed.
     attempts: Vec<ConnTag>,
     /// Entries that found the queue full while the kernel took no more; oldest first.
     backlog: VecDeque<Entry>,
@@ -198,10 +198,11 @@ impl NetRing {
             self.sends.resize_with(index + 1, || None);
         }
         let mut sending = self.spare.pop().unwrap_or_default();
-        sending.start(socket.0, output);
+        let tag = ConnTag::new(conn);
+        sending.start(tag, socket.0, output);
         let entry = sending.entry();
         if sending.is_attempt() {
-            self.attempts.push(ConnTag::new(conn));
+            self.attempts.push(tag);
         }
         let before = self.sends.get_mut(index).and_then(|slot| slot.replace(sending));
         if let Some(before) = before {
@@ -210,7 +211,7 @@ impl NetRing {
             panic!("connection {conn:?} has two sends in flight");
         }
         self.borrowed += 1;
-        self.push(entry.user_data(Op::Send(ConnTag::new(conn)).pack()));
+        self.push(entry.user_data(Op::Send(tag).pack()));
     }
 
     /// Closes the socket. Nothing of it may be in flight.
@@ -291,10 +292,6 @@ impl NetRing {
                 && let Some(Some(sending)) = self.sends.get_mut(tag.index as usize)
             {
                 sending.end_attempt();
-                // Its place may soon be another connection's, whose attempt is not this one.
-                if let Some(at) = self.attempts.iter().position(|attempt| *attempt == tag) {
-                    self.attempts.swap_remove(at);
-                }
             }
         }
     }
@@ -314,7 +311,7 @@ impl NetRing {
         }
         for tag in self.attempts.drain(..) {
             let Some(slot) = self.sends.get_mut(tag.index as usize) else { continue };
-            if let Some(mut sending) = slot.take_if(|sending| sending.is_attempt()) {
+            if let Some(mut sending) = slot.take_if(|sending| sending.is_attempt_of(tag)) {
                 self.borrowed -= 1;
                 done.push((tag, sending.finish()));
                 if self.spare.len() < SPARE_SENDINGS_MAX {
@@ -493,6 +490,10 @@ impl Bell {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::IntoRawFd as _;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     const SIZES: BufferSizes = BufferSizes { count: 2, bytes: 256 };
@@ -527,6 +528,62 @@ mod tests {
         net.submit_and_sleep(Some(Duration::from_secs(20))).unwrap();
         assert!(net.is_ready());
         thread.join().unwrap();
+    }
+
+    fn output(bytes: usize) -> Output {
+        Output { bytes: vec![7; bytes], ..Output::default() }
+    }
+
+    /// Our end, which takes no more bytes, and the peer's.
+    fn full_pair() -> (Socket, UnixStream) {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        while ours.write(&[0; 4096]).is_ok() {}
+        (Socket(OwnedFd::from(ours).into_raw_fd()), theirs)
+    }
+
+    #[test]
+    fn an_attempt_that_failed_is_not_taken_for_that_of_a_successor() {
+        let mut net = NetRing::new(SIZES).unwrap();
+        let bell = Bell::new().unwrap();
+        bell.ring();
+        let (old, new) = (ConnId { index: 0, generation: 1 }, ConnId { index: 0, generation: 2 });
+        let (full, peer) = full_pair();
+        let (mut batch, mut done) = (Vec::new(), Vec::new());
+        net.watch_bell(bell.fd());
+        net.send(old, &full, output(10));
+        net.watch_bell(bell.fd());
+        net.submit().unwrap();
+        // The attempt fails, and the peer is gone before all completions are reaped.
+        drop(peer);
+        let mut ended = None;
+        while ended.is_none() {
+            bell.ring();
+            net.submit().unwrap();
+            net.reap(1, &mut batch);
+            net.conclude(&mut done);
+            for raw in batch.drain(..) {
+                if let Completion::Sent { tag, result, .. } = net.interpret(raw) {
+                    ended = Some((tag, result.is_err()));
+                }
+            }
+            assert!(net.is_ready(), "the list is looked at only when all is reaped");
+        }
+        assert_eq!(ended, Some((ConnTag::new(old), true)));
+        assert!(done.is_empty());
+        // Its number is given out again.
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let socket = Socket(OwnedFd::from(ours).into_raw_fd());
+        net.send(new, &socket, output(10));
+        net.submit().unwrap();
+        net.reap(100, &mut batch);
+        net.conclude(&mut done);
+        let concluded: Vec<_> = done.iter().map(|(tag, _)| *tag).collect();
+        assert_eq!(concluded, [ConnTag::new(new)]);
+        theirs.read_exact(&mut [0; 10]).unwrap();
+        net.close(full);
+        net.close(socket);
+        net.submit().unwrap();
     }
 
     #[test]

@@ -7,6 +7,8 @@ use io_uring::squeue::{Entry, Flags};
 use io_uring::types::Fd;
 use shards::shard::Output;
 
+use super::op::ConnTag;
+
 /// Pieces of one send operation; the kernel takes 1,024 (`IOV_MAX`). More go out in the next one.
 const PIECES_MAX: usize = 1024;
 
@@ -25,6 +27,8 @@ pub(super) enum Next {
 /// meanwhile.
 #[derive(Debug)]
 pub(super) struct Sending {
+    /// Whose bytes they are.
+    tag: Option<ConnTag>,
     socket: RawFd,
     output: Output,
     bytes: usize,
@@ -38,6 +42,7 @@ pub(super) struct Sending {
 impl Default for Sending {
     fn default() -> Self {
         Self {
+            tag: None,
             socket: -1,
             output: Output::default(),
             bytes: 0,
@@ -58,7 +63,8 @@ impl Default for Sending {
 }
 
 impl Sending {
-    pub(super) fn start(&mut self, socket: RawFd, output: Output) {
+    pub(super) fn start(&mut self, tag: ConnTag, socket: RawFd, output: Output) {
+        self.tag = Some(tag);
         self.socket = socket;
         self.bytes = output.len();
         self.sent = 0;
@@ -69,6 +75,11 @@ impl Sending {
     /// True while all that is known is that the first attempt has been asked for.
     pub(super) fn is_attempt(&self) -> bool {
         self.is_attempt
+    }
+
+    /// The same, and it is that of this connection, not of one that got its number since.
+    pub(super) fn is_attempt_of(&self, tag: ConnTag) -> bool {
+        self.is_attempt && self.tag == Some(tag)
     }
 
     /// The first attempt did not send everything: the next operation waits for the socket.
@@ -160,6 +171,10 @@ fn pieces(output: &Output) -> impl Iterator<Item = &[u8]> {
 mod tests {
     use super::*;
 
+    fn tag() -> ConnTag {
+        ConnTag::new(shards::ids::ConnId { index: 0, generation: 0 })
+    }
+
     fn output() -> Output {
         Output {
             bytes: b"abcdef".to_vec(),
@@ -177,14 +192,14 @@ mod tests {
     fn a_short_send_goes_on_where_it_stopped() {
         for sent in 0..10_u32 {
             let mut sending = Sending::default();
-            sending.start(3, output());
+            sending.start(tag(), 3, output());
             assert_eq!(sending.advance(sent), Next::More);
             sending.gather();
             let left: usize = sending.pieces.iter().map(|piece| piece.iov_len).sum();
             assert_eq!(left, 10 - sent as usize);
         }
         let mut sending = Sending::default();
-        sending.start(3, output());
+        sending.start(tag(), 3, output());
         assert_eq!(sending.advance(10), Next::Done);
         assert_eq!(sending.finish().len(), 10);
     }
@@ -193,7 +208,7 @@ mod tests {
     fn more_pieces_than_one_operation_takes_are_left_for_the_next() {
         let splices = (0..1500).map(|_| (0, "xy".into())).collect();
         let mut sending = Sending::default();
-        sending.start(3, Output { splices, ..Output::default() });
+        sending.start(tag(), 3, Output { splices, ..Output::default() });
         sending.gather();
         assert_eq!(sending.pieces.len(), PIECES_MAX);
         assert_eq!(sending.advance(2048), Next::More);

@@ -116,6 +116,9 @@ pub(super) fn first_byte(dup: bool, qos: QoS, retain: bool) -> u8 {
     PacketKind::Publish.first_byte() | dup | qos.bits() << 1 | retain
 }
 
+/// The first byte at QoS 0 without RETAIN.
+pub(super) const PLAIN_PUBLISH: u8 = 0x30;
+
 const DUP: u8 = 0b1000;
 const RETAIN: u8 = 0b0001;
 

@@ -2,7 +2,8 @@
 //!
 //! Belongs to the session and survives its connections. Identifiers are handed out upward, so the
 //! entries in flight stand in the order of their first sending *and*, seen from the oldest, of their
-//! identifiers: an acknowledgement is found by binary search, retransmission is a walk from the front.
+//! identifiers: an acknowledgement is found at its distance from the oldest, or by binary search where
+//! places were swept out; retransmission is a walk from the front.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -524,7 +525,13 @@ impl Outgoing {
         // 0 is no identifier, so distances are taken modulo 65,535.
         let distance =
             |id: PacketId| (u32::from(id.value()) + 65_535 - u32::from(front.value())) % 65_535;
-        self.inflight.binary_search_by_key(&distance(id), |entry| distance(entry.id)).ok()
+        let wanted = distance(id);
+        // No identifier is left out, so that is its place unless ended ones were swept out before it.
+        let likely = wanted as usize;
+        if self.inflight.get(likely).is_some_and(|entry| entry.id == id) {
+            return Some(likely);
+        }
+        self.inflight.binary_search_by_key(&wanted, |entry| distance(entry.id)).ok()
     }
 
     fn sweep(&mut self) {

@@ -22,6 +22,7 @@ mod receive;
 mod render;
 mod restore;
 mod retained;
+mod runs;
 mod shares;
 mod subscribe;
 mod sys;

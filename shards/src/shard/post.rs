@@ -41,6 +41,7 @@ impl Shard {
     fn on_record(&mut self, now: Now, from: ShardId, mail: Mail<'_>, out: &mut Outbox) {
         match mail {
             Mail::Publish(publish) => self.fan_in(now, from, &publish, out),
+            Mail::Run(run) => self.on_run_mail(now, from, &run, out),
             Mail::Outcome { completion, reason } => {
                 let reason = ReasonCode::from_byte(reason).unwrap_or(ReasonCode::UnspecifiedError);
                 self.complete(completion, reason, out);

@@ -110,7 +110,7 @@ impl Shard {
         accepted
     }
 
-    fn check_publish(&self, publish: &Publish<'_>) -> Result<(), Reject> {
+    pub(super) fn check_publish(&self, publish: &Publish<'_>) -> Result<(), Reject> {
         let settings = &self.local.settings;
         if publish.qos > settings.maximum_qos {
             let why = "a QoS above the maximum that CONNACK gave";
@@ -186,11 +186,16 @@ impl Shard {
             None => self.acknowledge(id, session, publish.qos, publish.packet_id, reason, out),
         }
         if outcome.is_congested || self.is_store_behind() {
-            mark!(PublisherCongested);
-            self.local.pause(id, PauseReason::MailboxFull);
-            self.congested.push(id);
+            self.hold_publisher(id);
         }
         Ok(())
+    }
+
+    /// Until what it publishes has somewhere to go.
+    pub(super) fn hold_publisher(&mut self, id: ConnId) {
+        mark!(PublisherCongested);
+        self.local.pause(id, PauseReason::MailboxFull);
+        self.congested.push(id);
     }
 
     /// False for a QoS 2 message that came before: it is acknowledged again and delivered no more.
@@ -244,7 +249,12 @@ impl Shard {
         Ok(true)
     }
 
-    fn is_allowed(&mut self, session: SessionId, topic: &str, publish: &Publish<'_>) -> bool {
+    pub(super) fn is_allowed(
+        &mut self,
+        session: SessionId,
+        topic: &str,
+        publish: &Publish<'_>,
+    ) -> bool {
         if is_reserved(topic) {
             return false;
         }

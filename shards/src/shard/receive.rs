@@ -23,6 +23,7 @@ use super::connect::{NO_CONNECT, is_connect};
 use super::effect::{Closing, Outbox, Reading};
 use super::local::units;
 use super::publish::Arrived;
+use super::runs::Ran;
 
 /// A cut packet is given memory for this much more than has come: a header that announces 256 MiB costs
 /// nothing until the bytes are there.
@@ -151,6 +152,8 @@ impl Shard {
     /// how many bytes they were.
     fn consume(&mut self, now: Now, id: ConnId, bytes: &[u8], out: &mut Outbox) -> usize {
         let mut used = 0;
+        // Up to here packets go one by one, though they look alike.
+        let mut split_until = 0;
         while used < bytes.len() {
             let Some(conn) = self.local.conns.get(id) else { return bytes.len() };
             match conn.state {
@@ -174,6 +177,16 @@ impl Shard {
                             };
                         }
                     } else {
+                        if used >= split_until && rest.get(len) == Some(&frame.first) {
+                            match self.on_run(id, rest, out) {
+                                Ran::NoRun => {}
+                                Ran::Split(run_len) => split_until = used + run_len,
+                                Ran::Done(run_len) => {
+                                    used += run_len;
+                                    continue;
+                                }
+                            }
+                        }
                         self.on_frame(now, id, &frame, (&rest[..len], None), out);
                     }
                     used += len;

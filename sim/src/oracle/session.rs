@@ -198,6 +198,11 @@ impl Oracle {
     pub fn welcomed(&mut self, client: usize, expiry_s: u32, is_clean: bool, is_muddled: bool) {
         self.arm_will(client, is_clean, is_muddled);
         let tick = self.next_tick();
+        let mut shared = self.sessions[client].subscriptions.iter().filter(|s| s.is_shared());
+        if shared.any(|s| s.ending.is_some() && s.ended.is_none()) {
+            // Perhaps the one before has ended only now, with a delivery that had begun.
+            self.note_share_end(client);
+        }
         let session = &mut self.sessions[client];
         session.is_there = true;
         session.steady_since = tick;

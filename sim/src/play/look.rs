@@ -191,6 +191,9 @@ impl Play {
     fn repeat(&mut self, client: usize) {
         let may_be_anew = std::mem::take(&mut self.oracle.sessions[client].may_be_anew);
         let may_be_new = may_be_anew || self.roles[client].is_muddled;
+        if may_be_anew {
+            self.world.clients[client].doubt();
+        }
         let model = &self.world.clients[client];
         let (version, wire) = (model.version, model.wire);
         let mut bytes = Vec::new();
@@ -266,7 +269,8 @@ impl Play {
             .map(|client| (client, self.world.clients[client].wire))
             .collect();
         for &(client, _) in &online {
-            let model = &self.world.clients[client];
+            let model = &mut self.world.clients[client];
+            model.settle_doubt();
             assert!(model.sent.is_empty(), "client {client} waits for {:?}", model.sent);
             assert_eq!(model.open_count(), 0, "exchanges to client {client} are not ended");
             let asked = &self.roles[client].asked;

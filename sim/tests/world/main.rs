@@ -11,6 +11,7 @@ mod pressure;
 mod protocol;
 mod random;
 mod retained;
+mod runs;
 mod sessions;
 mod share;
 mod stop;
