@@ -18,6 +18,7 @@ use crate::load::Target;
 use crate::measure::process::Process;
 use crate::pin::{self, Cores};
 use crate::plan::WireKind;
+use crate::settings::Settings;
 
 /// Until a broker takes connections; FlashMQ and others may need some seconds for their port.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -35,6 +36,11 @@ const LOG_LINES_SHOWN: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
     Start(Kind),
+    /// muring with settings of its own, named by them.
+    Tuned {
+        name: String,
+        settings: Settings,
+    },
     /// One that runs already.
     Running {
         name: String,
@@ -94,8 +100,14 @@ impl Kind {
 }
 
 impl Choice {
-    /// A name that can be started, or `NAME=HOST:PORT[,pid=N]`.
+    /// A name that can be started, `muring{KEY=VALUE}`, or `NAME=HOST:PORT[,pid=N]`.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        if let Some((name, settings)) = Settings::split(text)? {
+            if name != Kind::Muring.name() {
+                return Err(Error::Usage(format!("{text}: only muring takes settings")));
+            }
+            return Ok(Self::Tuned { name: text.to_owned(), settings });
+        }
         let Some((name, rest)) = text.split_once('=') else {
             let kind = KINDS.into_iter().find(|kind| kind.name() == text);
             return kind.map(Self::Start).ok_or_else(|| {
@@ -126,7 +138,7 @@ impl Choice {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Start(kind) => kind.name(),
-            Self::Running { name, .. } => name,
+            Self::Tuned { name, .. } | Self::Running { name, .. } => name,
         }
     }
 
@@ -139,6 +151,7 @@ impl Choice {
     pub(crate) fn check(&self, place: &Place) -> Result<(), Error> {
         match self {
             Self::Start(kind) => find(*kind, place).map(drop),
+            Self::Tuned { .. } => find(Kind::Muring, place).map(drop),
             Self::Running { .. } => Ok(()),
         }
     }
@@ -146,7 +159,12 @@ impl Choice {
     /// Starts it, or takes it as it is.
     pub(crate) fn start(&self, place: &Place, knobs: &Knobs) -> Result<Broker, Error> {
         match self {
-            Self::Start(kind) => Broker::start(*kind, place, knobs),
+            Self::Start(kind) => {
+                Broker::start((*kind, kind.name()), &Settings::default(), place, knobs)
+            }
+            Self::Tuned { name, settings } => {
+                Broker::start((Kind::Muring, name), settings, place, knobs)
+            }
             Self::Running { name, address, pid } => Ok(Broker {
                 target: Target {
                     name: name.clone(),
@@ -174,12 +192,18 @@ struct Own {
 }
 
 impl Broker {
-    fn start(kind: Kind, place: &Place, knobs: &Knobs) -> Result<Self, Error> {
+    fn start(
+        (kind, name): (Kind, &str),
+        settings: &Settings,
+        place: &Place,
+        knobs: &Knobs,
+    ) -> Result<Self, Error> {
         let program = find(kind, place)?;
         let directory = scratch_directory()?;
         let (port, port2) = free_ports().map_err(Error::system("find a free port"))?;
         let mut command = Command::new(program);
         arguments(kind, &mut command, &directory, (port, port2), place, knobs)?;
+        settings.apply(&mut command);
         let log_path = directory.join("log");
         let log = file(&log_path, fs::File::create(&log_path))?;
         let log2 = file(&log_path, log.try_clone())?;
@@ -197,17 +221,17 @@ impl Broker {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let pid = child.id();
         let target = Target {
-            name: kind.name().to_owned(),
+            name: name.to_owned(),
             address,
             process: Some(Process::new(pid)),
             pid: Some(pid),
         };
         let mut broker = Self { target, own: Some(Own { child, directory }) };
-        broker.wait_until_ready(kind)?;
+        broker.wait_until_ready()?;
         Ok(broker)
     }
 
-    fn wait_until_ready(&mut self, kind: Kind) -> Result<(), Error> {
+    fn wait_until_ready(&mut self) -> Result<(), Error> {
         let Some(own) = &mut self.own else { return Ok(()) };
         let end = Instant::now() + START_MAX;
         loop {
@@ -223,7 +247,10 @@ impl Broker {
                     Some(status) => format!("ended at once ({status})"),
                     None => format!("takes no connections after {} s", START_MAX.as_secs()),
                 };
-                return Err(Error::Broker(format!("{} {why}; its log:\n  {tail}", kind.name())));
+                return Err(Error::Broker(format!(
+                    "{} {why}; its log:\n  {tail}",
+                    self.target.name
+                )));
             }
             thread::sleep(POLL);
         }
@@ -276,10 +303,12 @@ fn arguments(
     match kind {
         Kind::Muring => {
             let path = configured("muring.toml", include_str!("../brokers/muring.toml"))?;
-            let shards = knobs.shards.unwrap_or(1).to_string();
-            command.arg("--config").arg(path).args(["--listen", &listen, "--shards", &shards]);
+            command.arg("--config").arg(path).args(["--listen", &listen]);
+            // As settings, which those behind the broker's name come after and replace.
+            let shards = knobs.shards.unwrap_or(1);
+            command.arg("--set").arg(format!("shards={shards}"));
             if !place.no_pin {
-                command.args(["--cores", &place.broker_cores]);
+                command.arg("--set").arg(format!("cores={}", place.broker_cores));
             }
         }
         Kind::Mosquitto => {
@@ -404,7 +433,11 @@ mod tests {
         };
         assert_eq!(Choice::parse("x=127.0.0.1:1883").ok(), Some(running(None)));
         assert_eq!(Choice::parse("x=127.0.0.1:1883,pid=7").ok(), Some(running(Some(7))));
-        for text in ["y", "x=1883", "x=127.0.0.1:1883,pid=z", "x=192.0.2.1:1883"] {
+        let tuned = Choice::parse("muring{idle=spin}").unwrap();
+        assert_eq!((tuned.name(), tuned.wire()), ("muring{idle=spin}", WireKind::Mqtt));
+        for text in
+            ["y", "x=1883", "x=127.0.0.1:1883,pid=z", "x=192.0.2.1:1883", "nats{a=b}", "muring{a}"]
+        {
             assert!(Choice::parse(text).is_err(), "{text}");
         }
     }

@@ -138,6 +138,10 @@ pub(crate) struct Knobs {
     #[arg(long, value_name = "VERSION", value_parser = ["3.1.1", "5.0"])]
     pub(crate) protocol: Option<String>,
 
+    /// Topic aliases that each client takes from the broker, with MQTT 5.0 [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) aliases: Option<u16>,
+
     /// Client identifiers such that publisher and subscriber share a shard of muring, or never do
     #[arg(long, value_enum)]
     pub(crate) cross: Option<Cross>,
@@ -260,7 +264,8 @@ pub(crate) struct Compare {
     #[arg(long, value_enum)]
     pub(crate) scenario: Scenario,
 
-    /// Brokers that are started for each round
+    /// Brokers that are started for each round; muring{KEY=VALUE+KEY=VALUE} is muring with settings of
+    /// its own (those of its --set; a key in capitals is an environment variable)
     #[arg(
         long,
         value_delimiter = ',',

@@ -13,6 +13,7 @@ mod plan;
 mod relay;
 mod report;
 mod runner;
+mod settings;
 
 use std::process::ExitCode;
 

@@ -4,19 +4,23 @@
 //! instructions under callgrind and heap allocations, which repeat on any machine and are what CI
 //! checks against `perf/budgets.txt`. `cargo perf memory` counts the bytes of a subscription. `cargo
 //! perf flame` shows where the time goes, `cargo perf host` whether this machine can be trusted; every
-//! result is printed below that. The same benchmarks run as tests with tiny sizes. The script
-//! `perf/goals` measures all goals of the project, with this and with the load generator.
+//! result is printed below that. `cargo perf model` predicts from measured costs what more cores would
+//! do. The same benchmarks run as tests with tiny sizes. The script `perf/goals` measures all goals of
+//! the project, with this and with the load generator.
 //!
-//! Exit status: 0 is well, 1 is above budget, 2 means that nothing could be measured.
+//! Exit status: 0 is well, 1 is above budget or predicted wrongly, 2 means that nothing could be
+//! measured.
 
 mod allocations;
 mod benches;
 mod budget;
 mod callgrind;
 mod flame;
+mod hop;
 mod host;
 mod measure;
 mod memory;
+mod model;
 mod rig;
 mod wall;
 
@@ -62,6 +66,13 @@ enum Command {
     },
     /// Counts the bytes that a subscription takes among a million
     Memory,
+    /// Measures mail between two cores, for `model`
+    Hop,
+    /// Predicts the throughput of 1 to 64 shards from measured costs
+    Model {
+        /// The costs, for example perf/results/FOLDER/model.toml; perf/results/README.md has the format
+        costs: PathBuf,
+    },
     /// Says what this machine is and what disturbs measurements on it
     Host,
     /// What `budget` runs under callgrind
@@ -96,12 +107,14 @@ struct BudgetArgs {
 enum Outcome {
     Well,
     AboveBudget,
+    /// The scaling model does not predict what was measured.
+    Mispredicted,
 }
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(Outcome::Well) => ExitCode::SUCCESS,
-        Ok(Outcome::AboveBudget) => ExitCode::from(1),
+        Ok(Outcome::AboveBudget | Outcome::Mispredicted) => ExitCode::from(1),
         Err(why) => {
             eprintln!("perf: {why}");
             ExitCode::from(2)
@@ -131,6 +144,8 @@ fn run(command: Command) -> Result<Outcome, String> {
             (None, None) => return Err("say what to watch: a benchmark or --pid".to_owned()),
         },
         Command::Memory => memory::print(),
+        Command::Hop => hop::run()?,
+        Command::Model { costs } => return model::run(&costs),
         Command::Host => print!("{}", host::describe()),
         Command::Measure { name, plant } => measure::count(benches::named(&name)?, plant),
         Command::Spin { name, seconds } => measure::spin(benches::named(&name)?, seconds),

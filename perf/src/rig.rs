@@ -144,6 +144,13 @@ impl Rig {
         is_moving
     }
 
+    /// A turn of one shard while nothing happens; how many mailboxes it looked into, 0 if one held
+    /// something after all.
+    pub(crate) fn idle_turn(&mut self, id: ShardId) -> u64 {
+        let others = u64::from(self.count()).saturating_sub(1);
+        if self.turn(id, &mut |_, _| {}) { 0 } else { others }
+    }
+
     fn handle(&mut self, id: ShardId, input: Input<'_>) {
         self.now.time = self.now.time + STEP;
         if let Some(Seat { shard, outbox, .. }) = self.seats.get_mut(id.index()) {

@@ -82,7 +82,7 @@ fn time(operations: &mut Loop, count: u64) -> Duration {
 }
 
 /// The value with `part` (numerator, denominator) of all others below it.
-fn quantile(sorted: &[f64], part: (usize, usize)) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], part: (usize, usize)) -> f64 {
     let last = sorted.len().saturating_sub(1);
     sorted.get(last * part.0 / part.1).copied().unwrap_or(f64::NAN)
 }

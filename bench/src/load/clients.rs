@@ -81,6 +81,7 @@ impl Engine {
                     clean_start,
                     session_expiry_s,
                     receive_maximum,
+                    topic_alias_max: self.plan.knobs.aliases.unwrap_or(0),
                     ..Connect::new(version, &own.id)
                 };
                 connect.encode(out);

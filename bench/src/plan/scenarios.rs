@@ -174,6 +174,11 @@ impl Shape<'_> {
                 self.scenario.name()
             )));
         }
+        if self.knobs.aliases.is_some() && self.knobs.protocol.as_deref() != Some("5.0") {
+            return Err(Error::Usage(
+                "--aliases: only --protocol 5.0 has topic aliases".to_owned(),
+            ));
+        }
         if self.scenario == Scenario::Retained && self.knobs.qos == Some(0) {
             return Err(Error::Usage(
                 "retained: at QoS 0 nothing says when the messages are stored".to_owned(),

@@ -126,6 +126,7 @@ fn a_broker_that_is_not_installed() {
 fn flags_that_do_not_fit() {
     let one = "x=127.0.0.1:1";
     run("stream --cross all", one).expect_failure(&["--shards"]);
+    run("stream --aliases 1", one).expect_failure(&["--protocol 5.0"]);
     run("p2p --publishers 2 --subscribers 3", one).expect_failure(&["pairs"]);
     run("fanin --disturb", one).expect_failure(&["--disturb"]);
     run("p2p --rate 0", one).expect_failure(&["--rate"]);

@@ -148,3 +148,21 @@ fn one_that_fails_does_not_stop_the_others() {
     ran(&output).expect_failure(&["gone", "no broker at 127.0.0.1:1"]);
     assert!(table.contains("floor-epoll") && table.contains("no result"), "{table}");
 }
+
+/// A broker with settings of its own gets them; its echo in place of the program shows what it got.
+#[test]
+fn settings_reach_the_broker() {
+    let output = compare("--scenario stream --publishers 1 --rounds 1 --shards 2")
+        .args(["--brokers", "muring,muring{idle=spin+shards=1}", "--program", "muring=/bin/echo"])
+        .output()
+        .unwrap();
+    let ran = ran(&output);
+    ran.expect_failure(&["muring: muring ended at once"]);
+    let lines: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("--config")).collect();
+    // Each round says it, and the end says it once more.
+    assert_eq!(lines.len(), 4, "{}", ran.stderr);
+    assert!(lines[0].ends_with("--set shards=2"), "{}", lines[0]);
+    assert!(lines[1].ends_with("--set shards=2 --set idle=spin --set shards=1"), "{}", lines[1]);
+    let tuned = "muring{idle=spin+shards=1}: muring{idle=spin+shards=1} ended at once";
+    assert!(ran.stderr.contains(tuned), "{}", ran.stderr);
+}

@@ -50,6 +50,7 @@ fn closed_loops_at_qos_1_and_2() {
 fn fanout() {
     check_broker("fanout --publishers 2 --subscribers 10 --rate 50");
     check_broker("fanout --publishers 1 --subscribers 10 --window 5");
+    check_broker("fanout --publishers 1 --subscribers 10 --window 5 --protocol 5.0 --aliases 4");
     check_floors("fanout --publishers 2 --subscribers 10 --rate 50", 10);
 }
 

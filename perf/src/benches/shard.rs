@@ -59,6 +59,22 @@ pub(super) const FANOUT_CROSS: Bench = Bench {
     },
 };
 
+pub(super) const POLL_1: Bench = Bench {
+    name: "shard/poll-1",
+    operation: "a turn without work, with a look into the mailbox of 1 other shard",
+    budget_operations: 10_000,
+    achieves: 1,
+    make: |_: Size| idle_turns(1),
+};
+
+pub(super) const POLL_63: Bench = Bench {
+    name: "shard/poll-63",
+    operation: "the same with 63 other shards",
+    budget_operations: 1_000,
+    achieves: 63,
+    make: |_: Size| idle_turns(63),
+};
+
 pub(super) const QOS_1_ROUND: Bench = Bench {
     name: "shard/qos-1-round",
     operation: "PUBLISH and PUBACK at QoS 1 on both sides, 1 publisher, 1 subscriber",
@@ -131,6 +147,13 @@ fn fanout(subscribers: u32) -> Loop {
         rig.subscribe(subscriber, V311, FILTER, QoS::AtMostOnce);
     }
     publishing(rig, publisher)
+}
+
+fn idle_turns(others: u8) -> Loop {
+    let mut rig = Rig::new(others + 1);
+    // What starts a broker, `$SYS` and counters among it, is over before the first turn that counts.
+    rig.settle(|_, _| {});
+    Loop::new(move || rig.idle_turn(FIRST))
 }
 
 fn publishing(mut rig: Rig, publisher: Client) -> Loop {
