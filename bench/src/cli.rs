@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::Error;
 use crate::plan::{Cross, Scenario};
@@ -237,22 +238,33 @@ struct Flags {
     knobs: Knobs,
 }
 
+/// Knobs by name, so that one added later is not forgotten.
+struct Fields(serde_json::Map<String, Value>);
+
+impl Fields {
+    fn of(knobs: &Knobs) -> serde_json::Result<Self> {
+        serde_json::from_str(&serde_json::to_string(knobs)?).map(Self)
+    }
+}
+
 impl Knobs {
     /// These, with `flags` (separated by spaces) in place of what they say or on top of it.
     ///
     /// # Errors
     /// If one of them is no flag of a run, or does not fit to the others.
     pub(crate) fn with(&self, flags: &str) -> Result<Self, Error> {
-        let mut with = Flags { knobs: self.clone() };
-        with.try_update_from(flags.split_whitespace())
-            .map_err(|error| Error::Usage(format!("{flags:?}: {error}")))?;
-        let mut knobs = with.knobs;
-        // A switch that is not given again would be taken back.
-        knobs.disturb |= self.disturb;
-        knobs.subscribe |= self.subscribe;
-        knobs.syscalls |= self.syscalls;
+        let refused = |why: &dyn std::fmt::Display| Error::Usage(format!("{flags:?}: {why}"));
+        let given =
+            Flags::try_parse_from(flags.split_whitespace()).map_err(|error| refused(&error))?.knobs;
+        let mut fields = Fields::of(self).map_err(|error| refused(&error))?;
+        let given = Fields::of(&given).map_err(|error| refused(&error))?.0.into_iter();
+        // A switch can only be set.
+        let is_given = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
+        fields.0.extend(given.filter(|(_, value)| is_given(value)));
+        let knobs: Self =
+            serde_json::from_value(Value::Object(fields.0)).map_err(|error| refused(&error))?;
         if knobs.rate.is_some() && knobs.window.is_some() {
-            return Err(Error::Usage(format!("{flags:?}: --rate and --window exclude each other")));
+            return Err(refused(&"--rate and --window exclude each other"));
         }
         Ok(knobs)
     }

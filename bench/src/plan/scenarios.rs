@@ -192,6 +192,11 @@ impl Shape<'_> {
                 self.scenario.name()
             )));
         }
+        if self.knobs.disturb && self.knobs.aliases.is_some() {
+            return Err(Error::Usage(
+                "--disturb counts bytes, and --aliases changes how many a delivery has".to_owned(),
+            ));
+        }
         if self.scenario == Scenario::Wildcards && self.filters() < self.subscribers {
             return Err(Error::Usage("wildcards: fewer filters than subscribers".to_owned()));
         }
