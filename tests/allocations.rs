@@ -1,5 +1,5 @@
-//! A delivered QoS 0 message costs no heap allocation in the steady state, on its own shard and
-//! across shards: the whole broker, its reactors included, under a counting allocator.
+//! A delivered message costs no heap allocation in the steady state at QoS 0 and 1, on its own shard
+//! and across shards: the whole broker, its reactors included, under a counting allocator.
 #![expect(unsafe_code, reason = "a global allocator is unsafe by its trait")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -76,20 +76,115 @@ fn connect(address: SocketAddr, id: &str) -> TcpStream {
     stream
 }
 
-/// Publishes batches and takes every delivery, all from buffers made before.
-fn run(batches: usize, batch: &[u8], publisher: &mut TcpStream, subscribers: &mut [TcpStream]) {
-    let mut buffer = [0u8; 4096];
-    for _ in 0..batches {
-        publisher.write_all(batch).expect("the broker takes it");
-        for subscriber in &mut *subscribers {
-            subscriber.read_exact(&mut buffer[..batch.len()]).expect("every delivery comes");
-            assert_eq!(&buffer[..batch.len()], batch);
+/// A publisher, its subscribers on both shards, and what goes between them, all in buffers that were
+/// made before.
+struct Flow {
+    qos: QoS,
+    publisher: TcpStream,
+    subscribers: Vec<TcpStream>,
+    /// Packets that all have the same length.
+    batch: Vec<u8>,
+    packet_bytes: usize,
+    packet_id_at: usize,
+    received: Vec<u8>,
+    acks: Vec<u8>,
+}
+
+/// Bytes of a PUBACK.
+const ACK_BYTES: usize = 4;
+
+impl Flow {
+    fn new(address: SocketAddr, qos: QoS) -> Self {
+        let name = format!("{}-", qos.bits());
+        let publisher = connect(address, &client_id(&format!("publisher{name}"), 0));
+        let mut subscribers = Vec::new();
+        for n in 0..2 * SUBSCRIBERS_PER_SHARD {
+            let shard = u8::from(n >= SUBSCRIBERS_PER_SHARD);
+            let id = client_id(&format!("subscriber{name}{n}-"), shard);
+            let mut stream = connect(address, &id);
+            let filters = [("sensors/+/temperature", SubscribeOptions::new(qos))];
+            let subscribe = Packet::Subscribe(Subscribe::new(PacketId::MIN, &filters));
+            exchange(&mut stream, &subscribe, 5);
+            subscribers.push(stream);
         }
+        let mut batch = Vec::new();
+        let mut packet_id_at = 0;
+        let mut id = PacketId::MIN;
+        for n in 0..BATCH {
+            let topic = format!("sensors/{:02}/temperature", n % 7);
+            let packet_id = (qos == QoS::AtLeastOnce).then_some(id);
+            let publish = Publish { qos, packet_id, ..Publish::new(&topic, &[b'x'; 64]) };
+            Packet::Publish(publish).encode(Version::V311, &mut batch);
+            // Behind two bytes of header and two of the topic's length.
+            packet_id_at = 4 + topic.len();
+            id = id.next();
+        }
+        let (received, acks) = (vec![0; batch.len()], vec![0; BATCH * ACK_BYTES]);
+        let packet_bytes = batch.len() / BATCH;
+        Self { qos, publisher, subscribers, batch, packet_bytes, packet_id_at, received, acks }
+    }
+
+    /// Publishes batches, takes every delivery and, at QoS 1, acknowledges it.
+    fn run(&mut self, batches: usize) {
+        for _ in 0..batches {
+            self.publisher.write_all(&self.batch).expect("the broker takes it");
+            for at in 0..self.subscribers.len() {
+                self.subscribers[at].read_exact(&mut self.received).expect("every delivery comes");
+                if self.qos == QoS::AtLeastOnce {
+                    self.acknowledge(at);
+                }
+                assert_eq!(self.received, self.batch);
+            }
+            if self.qos == QoS::AtLeastOnce {
+                self.publisher.read_exact(&mut self.acks).expect("the broker acknowledges");
+            }
+        }
+    }
+
+    /// Answers what was received, and puts the publisher's packet identifiers in it.
+    fn acknowledge(&mut self, subscriber: usize) {
+        let packets = self.received.chunks_exact_mut(self.packet_bytes);
+        let sent = self.batch.chunks_exact(self.packet_bytes);
+        let id = self.packet_id_at..self.packet_id_at + 2;
+        for ((packet, sent), ack) in packets.zip(sent).zip(self.acks.chunks_exact_mut(ACK_BYTES)) {
+            ack[..2].copy_from_slice(&[0x40, 2]);
+            ack[2..].copy_from_slice(&packet[id.clone()]);
+            packet[id.clone()].copy_from_slice(&sent[id.clone()]);
+        }
+        self.subscribers[subscriber].write_all(&self.acks).expect("the broker takes it");
+    }
+
+    /// Allocations of each of some windows.
+    fn windows(&mut self) -> Vec<u64> {
+        self.run(WARM_UP_BATCHES);
+        let window = |_| {
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            self.run(BATCHES);
+            ALLOCATIONS.load(Ordering::Relaxed) - before
+        };
+        (0..WINDOWS).map(window).collect()
     }
 }
 
+fn check(address: SocketAddr, qos: QoS) {
+    let windows = Flow::new(address, qos).windows();
+    let deliveries = 2 * SUBSCRIBERS_PER_SHARD * BATCHES * BATCH;
+    let each: Vec<String> =
+        windows.iter().map(|&count| (count as f64 / deliveries as f64).to_string()).collect();
+    println!(
+        "allocations per delivery, QoS {}: {}  (windows of {deliveries}, half across shards)",
+        qos.bits(),
+        each.join(" ")
+    );
+    // The executor's time slice ends every few seconds, whatever is delivered; what a delivery
+    // allocated would show in every window, and thousands of times.
+    assert_eq!(windows.iter().min(), Some(&0));
+    assert!(windows.iter().all(|&count| count <= SLICE_ALLOCATIONS_MAX), "{windows:?}");
+}
+
+/// In one test: what others allocate meanwhile would count.
 #[test]
-fn qos_0_deliveries_allocate_nothing() {
+fn deliveries_at_qos_0_and_1_allocate_nothing() {
     let flags = ["muring", "--listen", "127.0.0.1:0", "--shards", "2"];
     let environment = [("MURING_SYS_INTERVAL_S".to_owned(), "0".to_owned())];
     let cores = muring::cores::available();
@@ -97,41 +192,8 @@ fn qos_0_deliveries_allocate_nothing() {
         .expect("a sound configuration");
     let broker = Broker::start(&loaded.config).expect("it starts");
     let address = broker.addresses()[0];
-
-    let mut publisher = connect(address, &client_id("publisher", 0));
-    let mut subscribers = Vec::new();
-    for n in 0..2 * SUBSCRIBERS_PER_SHARD {
-        let shard = u8::from(n >= SUBSCRIBERS_PER_SHARD);
-        let mut stream = connect(address, &client_id(&format!("subscriber{n}-"), shard));
-        let filters = [("sensors/+/temperature", SubscribeOptions::new(QoS::AtMostOnce))];
-        let subscribe = Packet::Subscribe(Subscribe::new(PacketId::MIN, &filters));
-        exchange(&mut stream, &subscribe, 5);
-        subscribers.push(stream);
-    }
-    let mut batch = Vec::new();
-    for n in 0..BATCH {
-        let topic = format!("sensors/{:02}/temperature", n % 7);
-        Packet::Publish(Publish::new(&topic, &[b'x'; 64])).encode(Version::V311, &mut batch);
-    }
-
-    run(WARM_UP_BATCHES, &batch, &mut publisher, &mut subscribers);
-    let windows: Vec<u64> = (0..WINDOWS)
-        .map(|_| {
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
-            run(BATCHES, &batch, &mut publisher, &mut subscribers);
-            ALLOCATIONS.load(Ordering::Relaxed) - before
-        })
-        .collect();
-    let deliveries = BATCHES * BATCH * SUBSCRIBERS_PER_SHARD;
-    println!(
-        "allocations per {deliveries} local and {deliveries} cross-shard deliveries: {windows:?}"
-    );
-    // The executor's time slice ends every few seconds, whatever is delivered; what a delivery
-    // allocated would show in every window, and thousands of times.
-    assert_eq!(windows.iter().min(), Some(&0));
-    assert!(windows.iter().all(|&count| count <= SLICE_ALLOCATIONS_MAX), "{windows:?}");
-
-    drop((publisher, subscribers));
+    check(address, QoS::AtMostOnce);
+    check(address, QoS::AtLeastOnce);
     broker.stop();
     assert_eq!(broker.wait(), Ending::Stopped);
 }

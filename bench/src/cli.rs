@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::error::Error;
 use crate::plan::{Cross, Scenario};
 use crate::relay::Fault;
 
@@ -46,6 +48,11 @@ pub(crate) enum Command {
     Overload(Run),
     /// Several brokers, rounds interleaved, with medians, quartiles and ratios
     Compare(Compare),
+    /// The table of the project's goals, from a folder that perf/goals has filled
+    Goals {
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
     /// A relay that moves the same bytes without any MQTT
     Floor(Floor),
 }
@@ -186,6 +193,11 @@ pub(crate) struct Knobs {
     #[arg(long)]
     pub(crate) subscribe: bool,
 
+    /// connect: bytes of that topic [default: 9]
+    #[arg(long, value_name = "BYTES", requires = "subscribe")]
+    #[arg(value_parser = clap::value_parser!(u16).range(9..=60_000))]
+    pub(crate) filter_bytes: Option<u16>,
+
     /// connect: seconds for which the connections are held [default: 4]
     #[arg(long, value_name = "S")]
     pub(crate) hold: Option<f64>,
@@ -207,9 +219,55 @@ pub(crate) struct Knobs {
     #[arg(long, value_name = "X")]
     pub(crate) factor: Option<f64>,
 
+    /// stream, p2p, fanout: beside the others, one topic is published to as fast as the broker takes
+    /// it, at QoS 0, with one subscriber that reads and one that does not. Latency and deliveries are
+    /// those of the others; CPU time and system calls are not
+    #[arg(long)]
+    pub(crate) disturb: bool,
+
     /// After the run, a short one under strace, for system calls per delivery
     #[arg(long)]
     pub(crate) syscalls: bool,
+}
+
+/// Flags of a run on their own.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true)]
+struct Flags {
+    #[command(flatten)]
+    knobs: Knobs,
+}
+
+/// Knobs by name, so that one added later is not forgotten.
+struct Fields(serde_json::Map<String, Value>);
+
+impl Fields {
+    fn of(knobs: &Knobs) -> serde_json::Result<Self> {
+        serde_json::from_str(&serde_json::to_string(knobs)?).map(Self)
+    }
+}
+
+impl Knobs {
+    /// These, with `flags` (separated by spaces) in place of what they say or on top of it.
+    ///
+    /// # Errors
+    /// If one of them is no flag of a run, or does not fit to the others.
+    pub(crate) fn with(&self, flags: &str) -> Result<Self, Error> {
+        let refused = |why: &dyn std::fmt::Display| Error::Usage(format!("{flags:?}: {why}"));
+        let given =
+            Flags::try_parse_from(flags.split_whitespace()).map_err(|error| refused(&error))?.knobs;
+        let mut fields = Fields::of(self).map_err(|error| refused(&error))?;
+        let given = Fields::of(&given).map_err(|error| refused(&error))?.0.into_iter();
+        // A switch can only be set.
+        let is_given = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
+        fields.0.extend(given.filter(|(_, value)| is_given(value)));
+        let knobs: Self =
+            serde_json::from_value(Value::Object(fields.0)).map_err(|error| refused(&error))?;
+        if knobs.rate.is_some() && knobs.window.is_some() {
+            return Err(refused(&"--rate and --window exclude each other"));
+        }
+        Ok(knobs)
+    }
 }
 
 /// Several brokers side by side.
@@ -231,6 +289,11 @@ pub(crate) struct Compare {
     /// Another broker, one that runs: NAME=HOST:PORT[,pid=N]; may be given more than once
     #[arg(long = "broker", value_name = "BROKER")]
     pub(crate) running: Vec<String>,
+
+    /// A variant of every broker's run, with flags of a run that are its own, for example
+    /// "all=--cross all"; may be given more than once, and all variants run in every round
+    #[arg(long = "variant", value_name = "NAME=FLAGS")]
+    pub(crate) variants: Vec<String>,
 
     /// Rounds; each runs every broker once
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -298,7 +361,23 @@ impl Command {
             Self::Wildcards(run) => (Scenario::Wildcards, run),
             Self::Persistent(run) => (Scenario::Persistent, run),
             Self::Overload(run) => (Scenario::Overload, run),
-            Self::Floor(_) | Self::Compare(_) => return None,
+            Self::Floor(_) | Self::Compare(_) | Self::Goals { .. } => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variant_has_what_it_says_and_the_rest_of_the_others() {
+        let common = Knobs { rate: Some(5.0), qos: Some(1), subscribe: true, ..Knobs::default() };
+        let with = |flags| common.with(flags).map(|knobs| (knobs.rate, knobs.qos, knobs.subscribe));
+        assert_eq!(with("").ok(), Some((Some(5.0), Some(1), true)));
+        assert_eq!(with("--qos 2 --rate 7").ok(), Some((Some(7.0), Some(2), true)));
+        for flags in ["--rounds 9", "--window 9", "--qos 7", "qos"] {
+            assert!(with(flags).is_err(), "{flags}");
+        }
     }
 }

@@ -38,16 +38,24 @@ pub(crate) fn run(compare: &Compare) -> Result<(), Error> {
 
 struct State<'a> {
     compare: &'a Compare,
-    knobs: Knobs,
-    choices: Vec<Choice>,
+    contenders: Vec<Contender>,
     comparison: Comparison,
+}
+
+/// A broker, or one variant of its run. Its position is that of its entry.
+#[derive(Debug)]
+struct Contender {
+    label: String,
+    choice: Choice,
+    knobs: Knobs,
 }
 
 impl<'a> State<'a> {
     fn new(compare: &'a Compare) -> Result<Self, Error> {
         // System calls are counted once, after the rounds.
         let knobs = Knobs { syscalls: false, ..compare.knobs.clone() };
-        let mut choices = Vec::new();
+        let variants = variants(&compare.variants, &knobs)?;
+        let mut contenders = Vec::new();
         let mut notes = Vec::new();
         for name in compare.brokers.iter().chain(&compare.running) {
             let choice = Choice::parse(name)?;
@@ -55,10 +63,14 @@ impl<'a> State<'a> {
                 notes.push(format!("{} left out: a floor keeps nothing", choice.name()));
                 continue;
             }
-            runner::check(&choice, compare.scenario, &compare.place, &knobs)?;
-            choices.push(choice);
+            for (suffix, knobs) in &variants {
+                runner::check(&choice, compare.scenario, &compare.place, knobs)?;
+                let label = format!("{}{suffix}", choice.name());
+                let choice = choice.clone();
+                contenders.push(Contender { label, choice, knobs: knobs.clone() });
+            }
         }
-        let entries = choices.iter().map(|choice| Entry::new(choice.name())).collect();
+        let entries = contenders.iter().map(|contender| Entry::new(&contender.label)).collect();
         let comparison = Comparison {
             machine: Machine::this(),
             command: json::command(),
@@ -71,17 +83,18 @@ impl<'a> State<'a> {
         for note in &comparison.notes {
             eprintln!("{note}");
         }
-        Ok(Self { compare, knobs, choices, comparison })
+        Ok(Self { compare, contenders, comparison })
     }
 
     fn round(&mut self, round: u32, rounds_max: u32) {
-        for (choice, entry) in self.choices.iter().zip(&mut self.comparison.entries) {
+        for (contender, entry) in self.contenders.iter().zip(&mut self.comparison.entries) {
             if entry.error.is_some() {
                 continue;
             }
-            eprint!("round {round} of {rounds_max}  {:<12} ", choice.name());
+            let Contender { label, choice, knobs } = contender;
+            eprint!("round {round} of {rounds_max}  {label:<12} ");
             let Compare { scenario, place, .. } = self.compare;
-            match runner::run(choice, *scenario, place, &self.knobs, false) {
+            match runner::run(choice, *scenario, place, knobs, false) {
                 Ok((result, outcome)) => {
                     let noise = result.measured.noise;
                     let is_quiet = noise.steal + noise.others <= self.comparison.noise_max;
@@ -108,13 +121,14 @@ impl<'a> State<'a> {
     }
 
     fn count_syscalls(&mut self) {
-        for (choice, entry) in self.choices.iter().zip(&mut self.comparison.entries) {
+        for (contender, entry) in self.contenders.iter().zip(&mut self.comparison.entries) {
             if entry.error.is_some() {
                 continue;
             }
-            eprint!("system calls  {:<12} ", choice.name());
+            let Contender { label, choice, knobs } = contender;
+            eprint!("system calls  {label:<12} ");
             let Compare { scenario, place, .. } = self.compare;
-            match runner::traced(choice, *scenario, place, &self.knobs) {
+            match runner::traced(choice, *scenario, place, knobs) {
                 Ok(calls) => {
                     entry.syscalls_per_delivery = calls;
                     eprintln!("{} per delivery", table::count(calls.unwrap_or(0.0)));
@@ -142,6 +156,24 @@ impl<'a> State<'a> {
             .collect();
         if failed.is_empty() { Ok(()) } else { Err(Error::Broker(failed.join("\n       "))) }
     }
+}
+
+/// What is behind a broker's name, and the flags that belong to it.
+fn variants(given: &[String], common: &Knobs) -> Result<Vec<(String, Knobs)>, Error> {
+    if given.is_empty() {
+        return Ok(vec![(String::new(), common.clone())]);
+    }
+    let variant = |text: &String| {
+        let Some((name, flags)) = text.split_once('=') else {
+            return Err(Error::Usage(format!("--variant {text}: NAME=FLAGS is wanted")));
+        };
+        // As for all others, system calls are counted once, after the rounds.
+        if flags.contains("--syscalls") {
+            return Err(Error::Usage(format!("--variant {text}: --syscalls is for all or none")));
+        }
+        Ok((format!("/{name}"), common.with(flags)?))
+    };
+    given.iter().map(variant).collect()
 }
 
 fn keeps_something(scenario: Scenario) -> bool {

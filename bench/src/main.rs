@@ -4,6 +4,7 @@ mod brokers;
 mod cli;
 mod compare;
 mod error;
+mod goals;
 mod load;
 mod measure;
 mod net;
@@ -40,6 +41,7 @@ fn execute(command: &Command) -> Result<(), Error> {
         (_, Some((scenario, run))) => single(scenario, run),
         (Command::Floor(floor), _) => relay(floor),
         (Command::Compare(compare), _) => compare::run(compare),
+        (Command::Goals { folder }, _) => goals::run(folder),
         (_, None) => Ok(()),
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! `cargo perf bench` measures wall time, for people on a quiet machine. `cargo perf budget` counts
 //! instructions under callgrind and heap allocations, which repeat on any machine and are what CI
-//! checks against `perf/budgets.txt`. `cargo perf flame` shows where the time goes, `cargo perf
-//! host` whether this machine can be trusted; every result is printed below that. `cargo perf model`
-//! predicts from measured costs what more cores would do. The same benchmarks run as tests with tiny
-//! sizes.
+//! checks against `perf/budgets.txt`. `cargo perf memory` counts the bytes of a subscription. `cargo
+//! perf flame` shows where the time goes, `cargo perf host` whether this machine can be trusted; every
+//! result is printed below that. `cargo perf model` predicts from measured costs what more cores would
+//! do. The same benchmarks run as tests with tiny sizes. The script `perf/goals` measures all goals of
+//! the project, with this and with the load generator.
 //!
 //! Exit status: 0 is well, 1 is above budget or predicted wrongly, 2 means that nothing could be
 //! measured.
@@ -18,6 +19,7 @@ mod flame;
 mod hop;
 mod host;
 mod measure;
+mod memory;
 mod model;
 mod rig;
 mod wall;
@@ -62,6 +64,8 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         seconds: u32,
     },
+    /// Counts the bytes that a subscription takes among a million
+    Memory,
     /// Measures mail between two cores, for `model`
     Hop,
     /// Predicts the throughput of 1 to 64 shards from measured costs
@@ -139,6 +143,7 @@ fn run(command: Command) -> Result<Outcome, String> {
             (Some(name), None) => flame::watch_bench(&name, seconds)?,
             (None, None) => return Err("say what to watch: a benchmark or --pid".to_owned()),
         },
+        Command::Memory => memory::print(),
         Command::Hop => hop::run()?,
         Command::Model { costs } => return model::run(&costs),
         Command::Host => print!("{}", host::describe()),

@@ -55,11 +55,16 @@ impl Engine {
         let is_back = self.clients[client].subscribed > 0;
         match self.plan.wire {
             Wire::Floor => {
-                let role = match self.clients[client].publisher {
-                    Some(_) => Role::Publisher,
-                    None => Role::Subscriber,
+                let (publishes, record) = match &self.flood {
+                    Some(flood) if client >= flood.clients.publisher => {
+                        (client == flood.clients.publisher, flood.record_bytes())
+                    }
+                    Some(_) | None => (
+                        self.clients[client].publisher.is_some(),
+                        self.publishers.first().map_or(1, |first| first.record_bytes()),
+                    ),
                 };
-                let record = self.publishers.first().map_or(1, |first| first.record_bytes());
+                let role = if publishes { Role::Publisher } else { Role::Subscriber };
                 let record_bytes = u32::try_from(record).unwrap_or(u32::MAX);
                 Greeting { role, record_bytes, channels: own.channels.clone() }.encode(out);
             }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use shards::codec::{AckKind, Framed, Packet, PacketKind, Publish, decode, frame};
 use shards::ids::{PacketId, QoS, Version};
 
+use super::flood::Flood;
 use super::publisher::{Due, Left, PACKET_IDS, Publisher, Stamp};
 use super::stats::Stats;
 use super::verify::{Faults, Flow, Verdict};
@@ -92,12 +93,13 @@ pub(crate) struct Engine {
     pub(super) next_idle: usize,
     /// The smallest Receive Maximum that the broker has announced to a publisher.
     pub(super) receive_maximum: u16,
-    /// overload: the subscriber that does not read.
+    /// The subscriber that does not read, of an overload or of a disturbance.
     pub(super) is_stalled: Option<usize>,
     /// What it did not get.
     pub(super) lost_stalled: u64,
     /// retained: subscribers ask again when they have all.
     pub(super) is_asking: bool,
+    pub(super) flood: Option<Flood>,
 }
 
 impl Engine {
@@ -133,6 +135,7 @@ impl Engine {
         flows.resize_with(flows_at, Flow::default);
         let mut group = Vec::new();
         group.resize_with(if plan.is_shared { publishers.len() } else { 0 }, Flow::default);
+        let flood = plan.disturbance.clone().map(|clients| Flood::new(clients, &plan));
         Self {
             plan,
             target,
@@ -155,6 +158,7 @@ impl Engine {
             is_stalled: None,
             lost_stalled: 0,
             is_asking: false,
+            flood,
         }
     }
 
@@ -209,6 +213,11 @@ impl Engine {
             publisher.is_queued
         });
         self.queue = queue;
+        if let Some(flood) = &mut self.flood
+            && let Some(key) = self.clients[flood.clients.publisher].key
+        {
+            flood.pump(key, outs);
+        }
     }
 
     /// The client that has taken this place among the sockets.
@@ -509,6 +518,9 @@ impl Handler for Engine {
 
     fn received(&mut self, key: Key, bytes: &[u8], outs: &mut Outs) {
         let client = self.by_key[key.index()];
+        if self.flood.as_mut().is_some_and(|flood| flood.take(client, bytes)) {
+            return;
+        }
         let now_ns = self.now_ns();
         let mut cut = std::mem::take(&mut self.clients[client].cut);
         let mut bytes = bytes;

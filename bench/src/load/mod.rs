@@ -6,6 +6,7 @@
 
 mod clients;
 mod engine;
+mod flood;
 mod publisher;
 mod socket;
 pub(crate) mod stats;
@@ -18,6 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use engine::Engine;
+use flood::Flood;
 use publisher::Due;
 pub(crate) use socket::sources_for;
 
@@ -52,6 +54,8 @@ struct Reading {
     own_ns: u64,
     ticks: Ticks,
     sent: u64,
+    /// Sent and delivered by a disturbance.
+    flood: (u64, u64),
 }
 
 /// Runs `plan` against `target`. What was measured is in the result even if it ends early.
@@ -128,6 +132,7 @@ impl<N: Net> Load<'_, N> {
             result.measured.offered_per_s = self.overload(factor)?;
             from_ns = self.engine.now_ns();
         } else {
+            self.disturb()?;
             self.start(start_ns, from_ns + measure_ns);
         }
         self.turns_until(from_ns)?;
@@ -180,6 +185,18 @@ impl<N: Net> Load<'_, N> {
         });
     }
 
+    /// Begins a disturbance, if the plan has one.
+    fn disturb(&mut self) -> Result<(), Error> {
+        let Some(flood) = &mut self.engine.flood else { return Ok(()) };
+        flood.start();
+        let stalled = flood.clients.stalled;
+        self.engine.is_stalled = Some(stalled);
+        match self.engine.clients.get(stalled).and_then(|client| client.key) {
+            Some(key) => self.net.pause(key).map_err(Error::system("stop reading")),
+            None => Ok(()),
+        }
+    }
+
     fn connect_all(&mut self) -> Result<(), Error> {
         let setup_max = self.engine.plan.times.setup_max;
         let end_ns = self.engine.now_ns() + ns(setup_max);
@@ -209,9 +226,10 @@ impl<N: Net> Load<'_, N> {
         result.measured.fill(&storm);
         result.measured.delivered = self.engine.ready_count as u64;
         self.turns_until(self.engine.now_ns() + ns(hold) / 2)?;
-        let before = self.read();
+        let wakeups = || self.target.process.as_ref().map_or(0, Process::wakeups);
+        let before = (self.read(), wakeups());
         self.turns_until(self.engine.now_ns() + ns(hold) / 2)?;
-        let after = self.read();
+        let after = (self.read(), wakeups());
         self.memory(
             |measured, memory| {
                 measured.memory_connected = memory.resident;
@@ -219,9 +237,10 @@ impl<N: Net> Load<'_, N> {
             },
             result,
         );
-        let span_ns = after.at_ns - before.at_ns;
-        let idle_ns = after.broker_ns.saturating_sub(before.broker_ns);
+        let span_ns = after.0.at_ns - before.0.at_ns;
+        let idle_ns = after.0.broker_ns.saturating_sub(before.0.broker_ns);
         result.measured.idle_cpu_share = share(idle_ns, span_ns);
+        result.measured.idle_wakeups_per_s = per_second(after.1.saturating_sub(before.1), span_ns);
         Ok(())
     }
 
@@ -277,6 +296,9 @@ impl<N: Net> Load<'_, N> {
             self.engine.set_due(Due::Nothing);
         }
         self.engine.is_asking = false;
+        if let Some(flood) = &mut self.engine.flood {
+            flood.stop();
+        }
         if matches!(self.engine.plan.course, Course::Persistent { .. }) {
             self.engine.return_due(u64::MAX, &mut self.net)?;
         }
@@ -325,7 +347,7 @@ impl<N: Net> Load<'_, N> {
             if let Course::Persistent { period, away } = self.engine.plan.course
                 && now_ns >= next_cut_ns
             {
-                let subscribers = self.engine.clients.len() - self.engine.publishers.len();
+                let subscribers = self.engine.plan.subscribers();
                 self.engine.cut(next_cut % subscribers, now_ns + ns(away), self.net.outs());
                 next_cut += 1;
                 next_cut_ns = now_ns + ns(period);
@@ -371,6 +393,7 @@ impl<N: Net> Load<'_, N> {
             own_ns: Process::own().cpu_ns(),
             ticks: Ticks::now(),
             sent: self.engine.sent(),
+            flood: self.engine.flood.as_ref().map_or((0, 0), Flood::counts),
         }
     }
 
@@ -391,6 +414,8 @@ impl<N: Net> Load<'_, N> {
         Measured {
             window_s: seconds(span_ns),
             sent: after.sent - before.sent,
+            flood_sent_per_s: per_second(after.flood.0 - before.flood.0, span_ns),
+            flood_delivered_per_s: per_second(after.flood.1 - before.flood.1, span_ns),
             broker_cpu_ns: broker_ns,
             broker_cpu_share: share(broker_ns, span_ns),
             load_cpu_share: share(own_ns, span_ns),

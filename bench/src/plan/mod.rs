@@ -126,6 +126,19 @@ pub(crate) struct PublisherPlan {
     pub(crate) numbered: Option<Numbered>,
 }
 
+/// Clients that nothing is expected of but that they keep the broker busy; positions among all.
+#[derive(Clone, Debug)]
+pub(crate) struct Disturbance {
+    pub(crate) publisher: usize,
+    pub(crate) subscriber: usize,
+    /// A subscriber that does not read.
+    pub(crate) stalled: usize,
+    pub(crate) topic: String,
+}
+
+/// How many they are.
+pub(crate) const DISTURBERS: usize = 3;
+
 /// Topics that differ in a number, which is written into the packet for each message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Numbered {
@@ -156,9 +169,10 @@ pub(crate) struct Plan {
     pub(crate) scenario: Scenario,
     pub(crate) wire: Wire,
     pub(crate) qos: QoS,
-    /// Subscribers first, then publishers.
+    /// Subscribers first, then publishers, then those of a disturbance.
     pub(crate) clients: Vec<ClientPlan>,
     pub(crate) publishers: Vec<PublisherPlan>,
+    pub(crate) disturbance: Option<Disturbance>,
     /// Deliveries of each message.
     pub(crate) fanout: u32,
     /// Each message goes to one of the subscribers.
@@ -182,6 +196,11 @@ impl Plan {
     /// Sessions survive their connections.
     pub(crate) fn keeps_sessions(&self) -> bool {
         matches!(self.course, Course::Persistent { .. })
+    }
+
+    pub(crate) fn subscribers(&self) -> usize {
+        let disturbers = if self.disturbance.is_some() { DISTURBERS } else { 0 };
+        self.clients.len() - self.publishers.len() - disturbers
     }
 
     /// QoS of PUBLISH packets and subscriptions; a floor acknowledges nothing, so there is none.

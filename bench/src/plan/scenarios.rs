@@ -8,8 +8,8 @@ use shards::ids::{QoS, Version};
 
 use super::names::Names;
 use super::{
-    ClientPlan, Course, Cross, NUMBER_DIGITS, Numbered, Pace, Plan, PublisherPlan, Scenario, Times,
-    Wire,
+    ClientPlan, Course, Cross, DISTURBERS, Disturbance, NUMBER_DIGITS, Numbered, Pace, Plan,
+    PublisherPlan, Scenario, Times, Wire,
 };
 use crate::cli::Knobs;
 use crate::error::Error;
@@ -89,11 +89,14 @@ pub(crate) fn plan(scenario: Scenario, wire: WireKind, knobs: &Knobs) -> Result<
         return Err(Error::Usage(format!("--window {window} is above --inflight {inflight}")));
     }
     let qos = QoS::from_bits(knobs.qos.unwrap_or(defaults.qos)).unwrap_or(QoS::AtMostOnce);
+    let mut clients = shape.clients();
+    let disturbance = knobs.disturb.then(|| shape.disturb(&mut clients));
     Ok(Plan {
         scenario,
         wire,
         qos,
-        clients: shape.clients(),
+        clients,
+        disturbance,
         publishers: shape.publisher_plans(),
         fanout: shape.fanout(),
         is_shared: scenario == Scenario::Fanin,
@@ -181,6 +184,19 @@ impl Shape<'_> {
                 "retained: at QoS 0 nothing says when the messages are stored".to_owned(),
             ));
         }
+        let can_disturb =
+            matches!(self.scenario, Scenario::Stream | Scenario::P2p | Scenario::Fanout);
+        if self.knobs.disturb && !can_disturb {
+            return Err(Error::Usage(format!(
+                "{}: --disturb belongs to stream, p2p and fanout",
+                self.scenario.name()
+            )));
+        }
+        if self.knobs.disturb && self.knobs.aliases.is_some() {
+            return Err(Error::Usage(
+                "--disturb counts bytes, and --aliases changes how many a delivery has".to_owned(),
+            ));
+        }
         if self.scenario == Scenario::Wildcards && self.filters() < self.subscribers {
             return Err(Error::Usage("wildcards: fewer filters than subscribers".to_owned()));
         }
@@ -245,6 +261,26 @@ impl Shape<'_> {
             .collect()
     }
 
+    /// Appends the clients of a disturbance, which have a topic and a channel of their own.
+    fn disturb(&self, clients: &mut Vec<ClientPlan>) -> Disturbance {
+        let at = clients.len();
+        let (group, topic) = (self.publishers, pair_topic(self.publishers));
+        let subscriber = |index| (self.names.subscriber(group, index), vec![topic.clone()]);
+        let own: [_; DISTURBERS] = [
+            (self.names.publisher(group, self.publishers), Vec::new()),
+            subscriber(self.subscribers),
+            subscriber(self.subscribers + 1),
+        ];
+        clients.extend(own.into_iter().map(|(id, filters)| ClientPlan {
+            id,
+            filters,
+            heard: (0, 0),
+            channels: vec![group],
+            source: Ipv4Addr::LOCALHOST,
+        }));
+        Disturbance { publisher: at, subscriber: at + 1, stalled: at + 2, topic }
+    }
+
     /// Identifier, filters, publishers heard, channels of a floor.
     fn subscriber(&self, index: u32) -> (String, Vec<String>, (u32, u32), Vec<u32>) {
         let group = if self.is_paired() { index } else { 0 };
@@ -263,8 +299,9 @@ impl Shape<'_> {
             }
             Scenario::Fanin => (id, vec!["$share/bench/b/+".to_owned()], all, every(index)),
             Scenario::Connect => {
-                let filters =
-                    if self.knobs.subscribe { vec![pair_topic(index)] } else { Vec::new() };
+                let bytes = self.knobs.filter_bytes.map(usize::from);
+                let filter = || own_filter(index, bytes.unwrap_or(OWN_FILTER_BYTES));
+                let filters = self.knobs.subscribe.then(filter).into_iter().collect();
                 (id, filters, (0, 0), Vec::new())
             }
             // It subscribes when its time comes.
@@ -340,6 +377,14 @@ fn pair_topic(number: u32) -> String {
 
 const PAIR_NUMBER_AT: usize = 2;
 
+/// A client's own filter, which has so many bytes; the number comes last.
+fn own_filter(client: u32, bytes: usize) -> String {
+    format!("b/{client:0digits$}", digits = bytes.saturating_sub(PAIR_NUMBER_AT))
+}
+
+/// As long as the topics of pairs.
+const OWN_FILTER_BYTES: usize = PAIR_NUMBER_AT + NUMBER_DIGITS;
+
 /// A filter of its own for each subscriber and number, with both wildcards.
 fn wild_filter(subscriber: u32, number: u32) -> String {
     format!("w/{subscriber:0digits$}/{number:0digits$}/+/v/#", digits = NUMBER_DIGITS)
@@ -351,3 +396,17 @@ fn wild_topic(subscriber: u32) -> String {
 }
 
 const WILD_NUMBER_AT: usize = 2 + NUMBER_DIGITS + 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_filters_are_as_long_as_asked_for_and_differ() {
+        for bytes in [OWN_FILTER_BYTES, 24, 300] {
+            assert_eq!(own_filter(7, bytes).len(), bytes);
+            assert_ne!(own_filter(7, bytes), own_filter(8, bytes));
+        }
+        assert_eq!(own_filter(7, OWN_FILTER_BYTES), pair_topic(7));
+    }
+}

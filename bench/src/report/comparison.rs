@@ -61,9 +61,12 @@ pub(crate) struct Summary {
     pub(crate) p99_9_us: Spread,
     pub(crate) p99_99_us: Spread,
     pub(crate) max_us: Spread,
+    /// Of a disturbance.
+    pub(crate) flood_delivered_per_s: Spread,
     pub(crate) memory_per_connection: Spread,
     pub(crate) memory_peak: Spread,
     pub(crate) idle_cpu_share: Spread,
+    pub(crate) idle_wakeups_per_s: Spread,
     pub(crate) load_cpu_share: Spread,
 }
 
@@ -145,9 +148,11 @@ impl Entry {
             p99_9_us: spread(|measured| measured.latency.p99_9_us),
             p99_99_us: spread(|measured| measured.latency.p99_99_us),
             max_us: spread(|measured| measured.latency.max_us),
+            flood_delivered_per_s: spread(|measured| measured.flood_delivered_per_s),
             memory_per_connection: spread(|measured| measured.memory_per_connection),
             memory_peak: spread(|measured| super::bytes(measured.memory_peak)),
             idle_cpu_share: spread(|measured| measured.idle_cpu_share),
+            idle_wakeups_per_s: spread(|measured| measured.idle_wakeups_per_s),
             load_cpu_share: spread(|measured| measured.load_cpu_share),
         })
     }

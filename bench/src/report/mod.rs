@@ -69,6 +69,10 @@ pub(crate) struct Measured {
     pub(crate) window_granted: Option<u32>,
     /// overload: messages a second that were offered.
     pub(crate) offered_per_s: f64,
+    /// Messages a second of a disturbance: sent, and delivered to the one of its two subscribers
+    /// that reads.
+    pub(crate) flood_sent_per_s: f64,
+    pub(crate) flood_delivered_per_s: f64,
     pub(crate) latency: Latency,
     /// Deliveries in each tenth of a second.
     pub(crate) series: Vec<u64>,
@@ -81,6 +85,8 @@ pub(crate) struct Measured {
     pub(crate) load_cpu_share: f64,
     pub(crate) cpu_us_per_delivery: f64,
     pub(crate) idle_cpu_share: f64,
+    /// connect: how often a thread of the broker was woken while all connections were idle.
+    pub(crate) idle_wakeups_per_s: f64,
     pub(crate) syscalls_per_delivery: Option<f64>,
     pub(crate) noise: Noise,
     /// Bytes: before the first connection, with all of them, at most.
@@ -100,7 +106,7 @@ impl RunResult {
             scenario: plan.scenario,
             broker: broker.to_owned(),
             publishers: plan.publishers.len(),
-            subscribers: plan.clients.len() - plan.publishers.len(),
+            subscribers: plan.subscribers(),
             fanout: plan.fanout,
             qos: plan.qos.bits(),
             payload_bytes: plan.payload_bytes,
@@ -119,6 +125,8 @@ impl Measured {
     pub(crate) fn fill(&mut self, window: &Self) {
         self.window_s = window.window_s;
         self.sent = window.sent;
+        self.flood_sent_per_s = window.flood_sent_per_s;
+        self.flood_delivered_per_s = window.flood_delivered_per_s;
         self.broker_cpu_ns = window.broker_cpu_ns;
         self.broker_cpu_share = window.broker_cpu_share;
         self.load_cpu_share = window.load_cpu_share;

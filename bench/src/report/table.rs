@@ -56,6 +56,7 @@ pub(crate) fn run(result: &RunResult) -> String {
     }
     if result.scenario == Scenario::Connect {
         line("idle cores", format!("{:.4}", measured.idle_cpu_share));
+        line("idle wake-ups/s", format!("{:.1}", measured.idle_wakeups_per_s));
     } else {
         let all = format!("{} sent, {} delivered", measured.sent_all, measured.delivered_all);
         line("whole run", all);
@@ -64,6 +65,10 @@ pub(crate) fn run(result: &RunResult) -> String {
             line("offered/s", rate(measured.offered_per_s));
             line("lost by stalled one", measured.lost_stalled.to_string());
         }
+    }
+    if result.knobs.disturb {
+        let (sent, taken) = (measured.flood_sent_per_s, measured.flood_delivered_per_s);
+        line("disturbance", format!("{}/s sent, {}/s delivered", rate(sent), rate(taken)));
     }
     line(
         "others, steal",
@@ -155,6 +160,7 @@ pub(crate) fn summary_rows(comparison: &Comparison) -> Vec<Vec<String>> {
         "B/conn",
         "peak MiB",
         "idle cores",
+        "wake-ups/s",
         "calls each",
         "load cores",
         "rounds",
@@ -184,6 +190,7 @@ pub(crate) fn summary_rows(comparison: &Comparison) -> Vec<Vec<String>> {
             whole(&summary.memory_per_connection),
             format!("{:.1}", summary.memory_peak.median / f64::from(1 << 20)),
             if is_connect { format!("{:.4}", summary.idle_cpu_share.median) } else { dash() },
+            if is_connect { whole(&summary.idle_wakeups_per_s) } else { dash() },
             entry.syscalls_per_delivery.map_or_else(dash, count),
             format!("{:.2}", summary.load_cpu_share.median),
             format!("{}{dropped}{noisy}", summary.runs),

@@ -128,6 +128,8 @@ fn flags_that_do_not_fit() {
     run("stream --cross all", one).expect_failure(&["--shards"]);
     run("stream --aliases 1", one).expect_failure(&["--protocol 5.0"]);
     run("p2p --publishers 2 --subscribers 3", one).expect_failure(&["pairs"]);
+    run("fanin --disturb", one).expect_failure(&["--disturb"]);
+    run("p2p --disturb --protocol 5.0 --aliases 3", one).expect_failure(&["--aliases"]);
     run("p2p --rate 0", one).expect_failure(&["--rate"]);
     run("p2p", "x=192.0.2.1:1883").expect_failure(&["127.0.0.0/8"]);
     run("retained", "floor=127.0.0.1:1").expect_failure(&["floor"]);

@@ -49,6 +49,74 @@ fn rounds_table_json_and_page() {
 }
 
 #[test]
+fn variants_take_turns_and_have_their_own_flags() {
+    let json = scratch("v.json");
+    let output = compare("--scenario stream --publishers 1 --window 10 --rounds 2 --noise-max 100")
+        .args(["--brokers", "floor-epoll", "--variant", "one="])
+        .args(["--variant", "three=--publishers 3 --payload 100", "--json"])
+        .arg(&json)
+        .output()
+        .unwrap();
+    let ran = ran(&output);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let written: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    for (index, (label, publishers)) in
+        [("floor-epoll/one", 1), ("floor-epoll/three", 3)].into_iter().enumerate()
+    {
+        let entry = &written["entries"][index];
+        assert_eq!(entry["broker"], label);
+        assert_eq!(entry["runs"][1]["result"]["publishers"], publishers);
+    }
+    let order: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("round")).collect();
+    let first = order.iter().map(|line| line.contains("/one")).collect::<Vec<_>>();
+    assert_eq!(first, [true, false, true, false], "{}", ran.stderr);
+    // A scratch file of a test that has passed.
+    let _ = fs::remove_file(json);
+}
+
+#[test]
+fn a_variant_with_flags_of_something_else_is_refused() {
+    for variant in ["x=--rounds 3", "x", "x=--syscalls", "x=--qos 9"] {
+        let output = compare("--scenario stream --brokers floor-epoll --variant")
+            .arg(variant)
+            .output()
+            .unwrap();
+        let ran = ran(&output);
+        assert_eq!(ran.code, Some(2), "{variant}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("round 1"), "{}", ran.stderr);
+    }
+}
+
+/// One result of all that the table wants: it is judged, and the others are named as missing.
+#[test]
+fn the_table_of_goals_judges_what_there_is_and_names_what_is_not() {
+    let folder = scratch("goals");
+    fs::create_dir_all(&folder).unwrap();
+    let (address, pid) = (muring(), std::process::id());
+    let output = compare("--scenario fanout --publishers 1 --subscribers 5 --window 10 --rounds 1")
+        .args(["--noise-max", "100", "--brokers", "floor-uring"])
+        .args(["--broker", &format!("muring={address},pid={pid}")])
+        .args(["--broker", &format!("mosquitto={address},pid={pid}"), "--json"])
+        .arg(folder.join("1-fanout-50.json"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_bench")).arg("goals").arg(&folder).output().unwrap();
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    let row = |number: &str| table.lines().find(|line| line.starts_with(number)).unwrap();
+    let first = row("| 1 |");
+    assert!(first.contains("x mosquitto") && first.contains("x floor-uring"), "{first}");
+    // Which verdict depends on what else runs in this process.
+    assert!(["aim met", "must met", "missed"].iter().any(|word| first.contains(word)), "{first}");
+    assert!(first.contains(", 1 of 9 rounds |"), "{first}");
+    assert!(row("| 16 |").contains("16-index.log") && row("| 16 |").contains("no result"));
+    ran(&output).expect_failure(&["no result", "2-pairs", "16-index"]);
+    // A scratch folder of a test that has passed.
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[test]
 fn a_noisy_round_is_dropped_and_said_to_be() {
     let output = compare("--scenario stream --publishers 1 --window 10 --rounds 1 --noise-max=-1")
         .args(["--brokers", "floor-epoll"])

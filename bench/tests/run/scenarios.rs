@@ -63,9 +63,11 @@ fn fanin_gives_each_message_to_one() {
 
 #[test]
 fn connect_counts_connections() {
-    for words in
-        ["connect --publishers 50 --hold 0.1", "connect --publishers 50 --hold 0.1 --subscribe"]
-    {
+    for words in [
+        "connect --publishers 50 --hold 0.1",
+        "connect --publishers 50 --hold 0.1 --subscribe",
+        "connect --publishers 50 --hold 0.1 --subscribe --filter-bytes 24",
+    ] {
         let ran = run(words, &format!("muring={}", muring()));
         ran.expect_whole();
         assert_eq!(ran.number("connections"), 50);
@@ -124,4 +126,22 @@ fn large_and_smallest_payloads() {
 #[test]
 fn retained_messages_reach_everybody_who_subscribes() {
     check_broker("retained --subscribers 3 --filters 50");
+}
+
+/// The others get everything, whatever becomes of the topic that floods and of the one who stalls.
+#[test]
+fn a_disturbance_is_there_and_does_not_count() {
+    let words = "p2p --publishers 3 --rate 200 --disturb";
+    let relay = Floor::start(&["uring"]);
+    for broker in [format!("muring={}", muring()), format!("floor-uring={}", relay.address)] {
+        for io in ["epoll", "uring"] {
+            let ran = run(&format!("{words} --io {io}"), &broker);
+            ran.expect_whole();
+            assert_eq!(ran.number("sent_all"), ran.number("delivered_all"));
+            let measured = &ran.json["result"]["measured"];
+            let flood = measured["flood_delivered_per_s"].as_f64();
+            assert!(flood.is_some_and(|per_s| per_s > 0.0), "{broker}, {io}: {flood:?}");
+            assert_eq!(ran.json["result"]["subscribers"], 3);
+        }
+    }
 }
