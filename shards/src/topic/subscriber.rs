@@ -2,7 +2,6 @@
 
 use super::roster::OfSession;
 use super::share::GroupId;
-use super::text::LevelDigest;
 use crate::ids::{QoS, SessionId, SubscriptionId};
 
 const QOS_MASK: u8 = 0b0000_0011;
@@ -109,22 +108,8 @@ impl Hits {
 /// What a walk needs while it runs.
 #[derive(Debug, Default)]
 pub(super) struct WalkScratch {
-    /// Nodes still to look at, with the number of levels that lead to them.
-    pub(super) pending: Vec<(u32, u32)>,
-    /// The topic's levels, as far as the walk has come.
-    pub(super) levels: Vec<LevelSpan>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LevelSpan {
-    pub(super) start: u32,
-    pub(super) end: u32,
-    pub(super) digest: LevelDigest,
-}
-
-impl LevelSpan {
-    pub(super) fn bytes_of<'a>(&self, topic: &'a str) -> &'a [u8] {
-        let (start, end) = (self.start as usize, self.end as usize);
-        topic.as_bytes().get(start..end).unwrap_or_default()
-    }
+    /// The nodes that the levels so far lead to.
+    pub(super) front: Vec<u32>,
+    /// Those that the next level leads to.
+    pub(super) next: Vec<u32>,
 }

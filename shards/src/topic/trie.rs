@@ -22,9 +22,8 @@ use super::roster::Roster;
 use super::share::ShareGroup;
 pub use super::share::{GroupId, RemoteMembers};
 use super::slab::Slab;
-use super::subscriber::LevelSpan;
+use super::subscriber::WalkScratch;
 pub use super::subscriber::{Hits, SubOptions, Subscriber};
-use super::text::LevelKey;
 use crate::ids::{SessionId, ShardId};
 
 /// A filter's place in the trie. Valid while something hangs on it; then the number is reused.
@@ -228,31 +227,40 @@ impl Trie {
     /// Everything that `topic` reaches, appended to `hits`. Allocates nothing once `hits` has
     /// grown.
     pub fn match_into(&self, topic: &str, hits: &mut Hits) {
-        // Taken out, so that the answer can be filled in while the stack is in use.
-        let mut scratch = std::mem::take(&mut hits.scratch);
-        scratch.pending.clear();
-        scratch.levels.clear();
+        // Taken out, so that the answer can be filled in while the lists are in use.
+        let WalkScratch { mut front, mut next } = std::mem::take(&mut hits.scratch);
+        front.clear();
+        front.push(ROOT);
         // MQTT-4.7.2-1: a wildcard in front does not reach topics that begin with `$`.
-        let is_dollar = topic.starts_with('$');
-        let mut next = Some((ROOT, 0));
-        while let Some((at, depth)) = next.take().or_else(|| scratch.pending.pop()) {
+        let mut is_open = !topic.starts_with('$');
+        // Level by level: what the nodes of one level wait for in memory, they wait for together.
+        for level in topic.as_bytes().split(|&byte| byte == b'/') {
+            let key = self.nodes.key(level);
+            next.clear();
+            for &at in &front {
+                let node = self.nodes.node(at);
+                if is_open && node.has_hash() {
+                    self.collect(self.nodes.hash_child(at), hits);
+                }
+                if is_open && node.has_plus() {
+                    next.extend(self.nodes.plus_child(at));
+                }
+                next.extend(self.nodes.child_of(at, node, key));
+            }
+            std::mem::swap(&mut front, &mut next);
+            if front.is_empty() {
+                break;
+            }
+            is_open = true;
+        }
+        for &at in &front {
             let node = self.nodes.node(at);
-            let is_open = depth > 0 || !is_dollar;
-            if is_open && node.has_hash() {
+            if node.has_hash() {
                 self.collect(self.nodes.hash_child(at), hits);
             }
-            let Some(span) = self.level_span(topic, &mut scratch.levels, depth as usize) else {
-                self.collect_held(node.held, hits);
-                continue;
-            };
-            if is_open && node.has_plus() {
-                scratch.pending.extend(self.nodes.plus_child(at).map(|child| (child, depth + 1)));
-            }
-            let level = span.bytes_of(topic);
-            let key = LevelKey { level, digest: span.digest };
-            next = self.nodes.child_of(at, node, key).map(|child| (child, depth + 1));
+            self.collect_held(node.held, hits);
         }
-        hits.scratch = scratch;
+        hits.scratch = WalkScratch { front, next };
     }
 
     /// Grows with every change that can alter an answer of [`Self::match_into`].
@@ -405,26 +413,6 @@ impl Trie {
                 hits.groups.extend_from_slice(&many.groups);
             }
         }
-    }
-
-    /// The topic's level at `depth`, cut and hashed when a walk first comes that far. A walk comes
-    /// to a depth only from the one above, so at most one is missing.
-    fn level_span<'a>(
-        &self,
-        topic: &str,
-        spans: &'a mut Vec<LevelSpan>,
-        depth: usize,
-    ) -> Option<&'a LevelSpan> {
-        if depth >= spans.len() {
-            let start = spans.last().map_or(0, |last| last.end + 1);
-            let rest = topic.as_bytes().get(start as usize..)?;
-            let count = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
-            let (level, _) = rest.split_at_checked(count)?;
-            // The wire has no longer topics; who brings one all the same reaches nobody.
-            let end = start.checked_add(u32::try_from(count).ok()?)?;
-            spans.push(LevelSpan { start, end, digest: self.nodes.key(level).digest });
-        }
-        spans.get(depth)
     }
 }
 
