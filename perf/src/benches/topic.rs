@@ -104,9 +104,9 @@ fn trie(filters: u32) -> Trie {
     for n in SITES..filters {
         let (site, device) = (n % SITES, n);
         let filter = if n % 10 == 0 {
-            format!("site/+/device/{device}/temperature")
+            format!("site/+/{device}/temperature")
         } else {
-            format!("site/{site}/device/{device}/temperature")
+            format!("site/{site}/{device}/temperature")
         };
         trie.subscribe(&filter, subscriber(SessionId(n)));
     }
@@ -119,7 +119,7 @@ fn topics(filters: u32, count: u32) -> Vec<String> {
     let spread = |n: u32| u64::from(n).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
     let topic = |n| {
         let device = u64::from(SITES) + spread(n) % devices;
-        format!("site/{}/device/{device}/temperature", device % u64::from(SITES))
+        format!("site/{}/{device}/temperature", device % u64::from(SITES))
     };
     (0..count).map(topic).collect()
 }
