@@ -118,7 +118,10 @@ impl Rig {
     /// One turn of one shard's reactor. True if it led to anything.
     fn turn(&mut self, id: ShardId, sent: &mut impl FnMut(Client, &[u8])) -> bool {
         for from in (0..self.count()).map(ShardId).filter(|&from| from != id) {
-            self.handle(id, Input::Mail { from });
+            let seat = self.seats.get(id.index());
+            if seat.is_some_and(|seat| seat.shard.has_mail_from(from)) {
+                self.handle(id, Input::Mail { from });
+            }
         }
         let now = self.now;
         let Some(Seat { shard, outbox, effects }) = self.seats.get_mut(id.index()) else {
