@@ -18,8 +18,9 @@ const SUBSCRIBERS: u32 = 50;
 const PER_SECOND: u32 = 1000;
 const SECONDS: u32 = 3;
 
-/// Calls of `io_uring_enter` for each message delivered.
-const ENTERS_MAX: f64 = 0.1;
+/// Calls of `io_uring_enter` for each message delivered: one for each shard that a publish comes to, and
+/// as many again for what else happens.
+const ENTERS_MAX: f64 = 0.08;
 
 /// What moves bytes or waits for them, and must not be called for each message.
 const FORBIDDEN: [&str; 16] = [

@@ -83,6 +83,8 @@ pub(crate) static ALL: &[Bench] = &[
     shard::FANOUT_50,
     shard::FANOUT_500,
     shard::FANOUT_CROSS,
+    shard::RUN,
+    shard::RUN_CROSS,
     shard::POLL_1,
     shard::POLL_63,
     shard::QOS_1_ROUND,

@@ -16,6 +16,7 @@ const ID_OFFSET: usize = 4 + TOPIC.len();
 const PUBLISH_BYTES: u64 = 99;
 const PUBLISH_BYTES_QOS_1: u64 = 101;
 const ACK_BYTES: u64 = 4;
+const RUN_PACKETS: u64 = 100;
 
 const V311: Version = Version::V311;
 const FIRST: ShardId = ShardId(0);
@@ -51,11 +52,30 @@ pub(super) const FANOUT_CROSS: Bench = Bench {
     budget_operations: 5_000,
     achieves: PUBLISH_BYTES,
     make: |_: Size| {
-        let mut rig = Rig::new(2);
-        let publisher = rig.client(FIRST, V311);
-        let subscriber = rig.client(SECOND, V311);
-        rig.subscribe(subscriber, V311, FILTER, QoS::AtMostOnce);
+        let (rig, publisher) = crossing();
         publishing(rig, publisher)
+    },
+};
+
+pub(super) const RUN: Bench = Bench {
+    name: "shard/run-100",
+    operation: "100 such packets that come at once, to 1 subscriber",
+    budget_operations: 500,
+    achieves: RUN_PACKETS * PUBLISH_BYTES,
+    make: |_: Size| {
+        let (rig, publisher, _) = pair(QoS::AtMostOnce);
+        publishing_all(rig, publisher, &publish(QoS::AtMostOnce).repeat(100))
+    },
+};
+
+pub(super) const RUN_CROSS: Bench = Bench {
+    name: "shard/run-cross-100",
+    operation: "the same to 1 subscriber on another shard",
+    budget_operations: 500,
+    achieves: RUN_PACKETS * PUBLISH_BYTES,
+    make: |_: Size| {
+        let (rig, publisher) = crossing();
+        publishing_all(rig, publisher, &publish(QoS::AtMostOnce).repeat(100))
     },
 };
 
@@ -156,14 +176,27 @@ fn idle_turns(others: u8) -> Loop {
     Loop::new(move || rig.idle_turn(FIRST))
 }
 
-fn publishing(mut rig: Rig, publisher: Client) -> Loop {
-    let publish = publish(QoS::AtMostOnce);
+fn publishing(rig: Rig, publisher: Client) -> Loop {
+    publishing_all(rig, publisher, &publish(QoS::AtMostOnce))
+}
+
+fn publishing_all(mut rig: Rig, publisher: Client, packets: &[u8]) -> Loop {
+    let packets = packets.to_vec();
     Loop::new(move || {
-        rig.give(publisher, &publish);
+        rig.give(publisher, &packets);
         let mut bytes = 0;
         rig.settle(|_, sent| bytes += sent.len() as u64);
         bytes
     })
+}
+
+/// A publisher whose subscriber is on another shard.
+fn crossing() -> (Rig, Client) {
+    let mut rig = Rig::new(2);
+    let publisher = rig.client(FIRST, V311);
+    let subscriber = rig.client(SECOND, V311);
+    rig.subscribe(subscriber, V311, FILTER, QoS::AtMostOnce);
+    (rig, publisher)
 }
 
 /// A publisher and a subscriber on one shard.
