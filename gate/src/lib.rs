@@ -1,0 +1,8 @@
+//! What stands between a socket and the core: transports (PROXY protocol, TLS, WebSocket), credentials and
+//! permissions.
+//!
+//! Like the core, nothing here does I/O, reads a clock or starts a thread: bytes and times come in, bytes
+//! and verdicts go out. The shell (`muring`) owns the sockets, files and threads.
+#![forbid(unsafe_code)]
+
+pub mod transport;
