@@ -5,4 +5,6 @@
 //! and verdicts go out. The shell (`muring`) owns the sockets, files and threads.
 #![forbid(unsafe_code)]
 
+pub mod passwd;
+pub mod scram;
 pub mod transport;
