@@ -5,4 +5,7 @@
 //! and verdicts go out. The shell (`muring`) owns the sockets, files and threads.
 #![forbid(unsafe_code)]
 
+pub mod acl;
+mod filters;
+pub mod text;
 pub mod transport;
