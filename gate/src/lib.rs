@@ -7,4 +7,7 @@
 
 pub mod passwd;
 pub mod scram;
+pub mod acl;
+mod filters;
+pub mod text;
 pub mod transport;
