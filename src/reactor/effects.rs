@@ -19,10 +19,8 @@ impl<C: Core> Reactor<C> {
         self.outbox.stopped = self.applied.stopped;
         let mut round = std::mem::take(&mut self.applied);
 
-        for &(conn, closing) in &round.closes {
-            if closing == Closing::Release {
-                self.release(conn);
-            }
+        for &(conn, _) in &round.releases {
+            self.release(conn);
         }
         self.adopts.append(&mut round.adopts);
         for &(conn, reading) in &round.reads {
@@ -33,7 +31,6 @@ impl<C: Core> Reactor<C> {
         }
         for &(conn, closing) in &round.closes {
             match closing {
-                Closing::Release => {}
                 Closing::Finish => self.finish(conn),
                 Closing::Abort => self.abort(conn),
             }

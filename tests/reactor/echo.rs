@@ -122,7 +122,7 @@ impl EchoCore {
             Mode::PauseOnce => {}
             Mode::HandOver if self.shard.0 == 0 => {
                 let moved = self.conns.remove(&conn).expect("just found");
-                out.closes.push((conn, Closing::Release));
+                out.releases.push((conn, ShardId(1)));
                 let adopt = Adopt { origin: moved.origin, bytes: bytes.to_vec() };
                 self.post(1, Mail::Adopt(adopt), out);
             }

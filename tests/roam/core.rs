@@ -17,7 +17,7 @@ use muring::listen;
 use muring::reactor::{BufferSizes, Core, Idle, Reactor, ReactorParts, Stations};
 use shards::ids::{ConnId, ShardId};
 use shards::mailbox::{Mailboxes, mesh};
-use shards::shard::{Adopt, Closing, Input, Origin, Outbox, Output, Reading};
+use shards::shard::{Adopt, Input, Origin, Outbox, Output, Reading};
 use shards::time::{Now, Time};
 
 /// Bytes beyond which what has come travels beside the record.
@@ -90,8 +90,8 @@ impl RoamCore {
         let origin = entry.origin;
         self.conns.remove(&conn);
         self.tally.left += 1;
-        out.closes.push((conn, Closing::Release));
         let to = self.next_shard();
+        out.releases.push((conn, to));
         let is_beside = bytes.len() >= PARCEL_BYTES_MIN;
         let parcel = is_beside.then(|| Bytes::copy_from_slice(bytes));
         self.mail.post(to, parcel, |record| {
