@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use glommio::{LocalExecutorBuilder, Placement};
 use muring::listen;
-use muring::reactor::{BufferSizes, Core, Idle, Reactor, ReactorParts, Stations};
+use muring::reactor::{BufferSizes, Core, Idle, Reactor, ReactorParts, Stations, Transports};
 use shards::ids::{ConnId, ShardId};
 use shards::mailbox::{Mailboxes, mesh};
 use shards::shard::{Adopt, Input, Origin, Outbox, Output, Reading};
@@ -216,7 +216,14 @@ impl World {
             };
             let stations = Arc::clone(&stations);
             let buffers = BufferSizes { count: 16, bytes: 1024 };
-            let parts = ReactorParts { shard: own, idle, buffers, listeners, stations };
+            let parts = ReactorParts {
+                transports: Transports::default(),
+                shard: own,
+                idle,
+                buffers,
+                listeners,
+                stations,
+            };
             thread::spawn(move || {
                 let executor = LocalExecutorBuilder::new(Placement::Unbound).make().unwrap();
                 executor.run(async move {
