@@ -218,7 +218,10 @@ impl Core for EchoCore {
             Input::Deadline => self.on_deadline(now, out),
             Input::Stop => out.stopped = true,
             Input::Load { busy_permille } => assert!(busy_permille <= 1_000),
-            Input::Authenticated { .. } | Input::Stored { .. } => panic!("nobody asked for it"),
+            Input::Identified { .. }
+            | Input::Authenticated { .. }
+            | Input::Rules { .. }
+            | Input::Stored { .. } => panic!("nobody asked for it"),
         }
     }
 

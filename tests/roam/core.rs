@@ -143,7 +143,10 @@ impl Core for RoamCore {
             Input::Mail { from } => self.on_mail(from, out),
             Input::Stop => out.stopped = true,
             Input::Deadline | Input::Load { .. } => {}
-            Input::Authenticated { .. } | Input::Stored { .. } => panic!("nobody asked for it"),
+            Input::Identified { .. }
+            | Input::Authenticated { .. }
+            | Input::Rules { .. }
+            | Input::Stored { .. } => panic!("nobody asked for it"),
         }
     }
 
