@@ -198,7 +198,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn start(shards: u8, ring_bytes: usize, idle: Idle) -> Self {
+    pub(crate) fn start(shards: u8, ring_bytes: usize, idle: Idle, transports: Transports) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let listeners = listen::open(&[(0, any)], usize::from(shards)).unwrap();
         let address = listeners[0][0].address;
@@ -219,14 +219,8 @@ impl World {
             };
             let stations = Arc::clone(&stations);
             let buffers = BufferSizes { count: 16, bytes: 1024 };
-            let parts = ReactorParts {
-                transports: Transports::default(),
-                shard: own,
-                idle,
-                buffers,
-                listeners,
-                stations,
-            };
+            let transports = transports.clone();
+            let parts = ReactorParts { transports, shard: own, idle, buffers, listeners, stations };
             thread::spawn(move || {
                 let executor = LocalExecutorBuilder::new(Placement::Unbound).make().unwrap();
                 executor.run(async move {
