@@ -520,7 +520,7 @@ impl Shard {
             codec::Framed::Whole(frame) if frame.len < bytes.len()
         )));
         mark!(HandOverParcel if bytes.len() > MAIL_INLINE_BYTES_MAX);
-        out.closes.push((id, Closing::Release));
+        out.releases.push((id, to));
         let origin = conn.origin();
         if bytes.len() > MAIL_INLINE_BYTES_MAX {
             let bytes = Bytes::copy_from_slice(bytes);
