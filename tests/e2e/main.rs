@@ -16,6 +16,7 @@ mod hostile;
 mod load;
 mod malformed;
 mod operate;
+mod passwd;
 mod properties;
 mod publish;
 mod retained;

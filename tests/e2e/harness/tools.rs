@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 /// A program the tests use and the repository does not contain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tool {
+    /// The broker and `mosquitto_passwd`.
+    Mosquitto,
     MosquittoClients,
     Paho,
     MqttJs,
@@ -16,6 +18,11 @@ pub(crate) enum Tool {
 impl Tool {
     fn probe(self) -> Command {
         match self {
+            Self::Mosquitto => {
+                let mut command = Command::new("sh");
+                command.args(["-c", "command -v mosquitto && command -v mosquitto_passwd"]);
+                command
+            }
             Self::MosquittoClients => {
                 let mut command = Command::new("mosquitto_sub");
                 command.arg("--version");
@@ -41,6 +48,7 @@ impl Tool {
 
     fn remedy(self) -> &'static str {
         match self {
+            Self::Mosquitto => "apt-get install mosquitto",
             Self::MosquittoClients => "apt-get install mosquitto-clients",
             Self::Paho => {
                 "python3 -m venv target/paho && target/paho/bin/pip install \
@@ -57,7 +65,7 @@ impl Tool {
         let is_there = |output: &Output| match self {
             // It tells its version with exit status 1.
             Self::MosquittoClients => output.stdout.starts_with(b"mosquitto_sub version"),
-            Self::Paho | Self::MqttJs | Self::Strace => output.status.success(),
+            Self::Mosquitto | Self::Paho | Self::MqttJs | Self::Strace => output.status.success(),
         };
         if probed.is_ok_and(|output| is_there(&output)) {
             return true;
