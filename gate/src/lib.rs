@@ -7,5 +7,7 @@
 
 pub mod acl;
 mod filters;
+pub mod jwt;
+pub mod rights;
 pub mod text;
 pub mod transport;
