@@ -7,7 +7,9 @@
 
 pub mod acl;
 mod filters;
+pub mod jwt;
 pub mod passwd;
+pub mod rights;
 pub mod scram;
 pub mod text;
 pub mod transport;

@@ -161,7 +161,7 @@ fn says_which_line_is_wrong() {
     for (text, line, problem) in cases {
         let error = Acl::parse("some.acl", text).unwrap_err();
         assert_eq!((error.line, error.problem.as_str()), (line, problem), "{text}");
-        assert_eq!(error.to_string(), format!("some.acl:{line}: {problem}"));
+        assert_eq!(error.to_string(), format!("some.acl, line {line}: {problem}"));
     }
 }
 
