@@ -123,7 +123,7 @@ pub(crate) fn config(
 }
 
 pub(crate) fn stack(policy: &Arc<TlsPolicy>) -> Stack {
-    let config = StackConfig { tls: Some(Arc::clone(policy)) };
+    let config = StackConfig { tls: Some(Arc::clone(policy)), ..StackConfig::default() };
     config.stack(None).unwrap()
 }
 

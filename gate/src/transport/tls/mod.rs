@@ -51,7 +51,7 @@ impl Tls {
     }
 
     /// Takes records and hands what they hold to `sink`, piece after piece. True if the peer has ended
-    /// its side.
+    /// its side. After an error of this layer, `wire` ends with an alert.
     pub(super) fn receive(
         &mut self,
         bytes: &[u8],
@@ -59,10 +59,6 @@ impl Tls {
         mut sink: impl FnMut(&[u8]) -> Result<(), TransportError>,
     ) -> Result<bool, TransportError> {
         let end = self.decrypt(bytes, &mut sink);
-        // A broken layer above ends this one; after an error of its own, an alert is already there.
-        if end.as_ref().is_ok_and(|is_ended| *is_ended) || end.is_err() {
-            self.conn.send_close_notify();
-        }
         self.write_records(wire);
         end
     }
@@ -129,7 +125,11 @@ impl Tls {
         }
     }
 
-    pub(super) fn finish(&mut self, wire: &mut Vec<u8>) {
+    /// Sends what the layer above ends with, and ends this side.
+    pub(super) fn finish(&mut self, last: &[u8], wire: &mut Vec<u8>) {
+        if !last.is_empty() {
+            self.send(&mut [IoSlice::new(last)], wire);
+        }
         self.conn.send_close_notify();
         self.write_records(wire);
     }
