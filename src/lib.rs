@@ -2,13 +2,15 @@
 //! carries out.
 //!
 //! - [`cli`] what was typed, [`config`] what is meant
-//! - [`host`] is the machine fit, [`cores`] which core runs which shard, [`listen`] opens sockets
+//! - [`host`] is the machine fit, [`cores`] which core runs which shard, [`listen`] opens sockets,
+//!   [`accounts`] knows users' names
 //! - [`boot`] starts and stops, [`signals`] and [`log`] as their names say
 //! - [`reactor`] one core's loop; the only place that calls the core, and (in three files of it) the
 //!   only unsafe code
 
 #![deny(unsafe_code)]
 
+pub mod accounts;
 pub mod boot;
 pub mod cli;
 pub mod config;

@@ -29,7 +29,7 @@ use shards::shard::{Adopt, Input, Outbox, Output};
 use shards::time::Time;
 
 pub use self::core::Core;
-pub use self::listeners::Listener;
+pub use self::listeners::{Bound, Listener};
 pub use self::net_ring::BufferSizes;
 pub(crate) use self::net_ring::probe;
 pub use self::park::{Idle, Stations};

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 use rustix::io::Errno;
-use rustix::net::Shutdown;
+use rustix::net::{AddressFamily, Shutdown};
 use shards::ids::ConnId;
 use shards::shard::Output;
 
@@ -61,8 +61,15 @@ impl Socket {
         RawFd::try_from(handle).ok().map(Self)
     }
 
+    /// Where the peer is. A unix socket's is nowhere: the unspecified address, port 0, which no TCP
+    /// connection comes from.
     pub(super) fn peer(&self) -> Result<SocketAddr, Errno> {
-        let peer = rustix::net::getpeername(self.borrow())?.ok_or(Errno::NOTCONN)?;
+        let Some(peer) = rustix::net::getpeername(self.borrow())? else {
+            return Err(Errno::NOTCONN);
+        };
+        if peer.address_family() == AddressFamily::UNIX {
+            return Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        }
         SocketAddr::try_from(peer).map_err(|_| Errno::AFNOSUPPORT)
     }
 

@@ -218,7 +218,10 @@ impl Core for EchoCore {
             Input::Deadline => self.on_deadline(now, out),
             Input::Stop => out.stopped = true,
             Input::Load { busy_permille } => assert!(busy_permille <= 1_000),
-            Input::Authenticated { .. } | Input::Stored { .. } => panic!("nobody asked for it"),
+            Input::Identified { .. }
+            | Input::Authenticated { .. }
+            | Input::Rules { .. }
+            | Input::Stored { .. } => panic!("nobody asked for it"),
         }
     }
 
@@ -307,7 +310,7 @@ impl World {
     ) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let mut listeners = listen::open(&[(0, any)], listening).unwrap();
-        let address = listeners[0][0].address;
+        let address = listeners[0][0].bound.address().unwrap();
         listeners.resize_with(usize::from(shards), Vec::new);
         let stations = Arc::new(Stations::new(shards).unwrap());
         let mail: Vec<Mailbox> =

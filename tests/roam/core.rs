@@ -143,7 +143,10 @@ impl Core for RoamCore {
             Input::Mail { from } => self.on_mail(from, out),
             Input::Stop => out.stopped = true,
             Input::Deadline | Input::Load { .. } => {}
-            Input::Authenticated { .. } | Input::Stored { .. } => panic!("nobody asked for it"),
+            Input::Identified { .. }
+            | Input::Authenticated { .. }
+            | Input::Rules { .. }
+            | Input::Stored { .. } => panic!("nobody asked for it"),
         }
     }
 
@@ -198,7 +201,7 @@ impl World {
     pub(crate) fn start(shards: u8, ring_bytes: usize, idle: Idle) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let listeners = listen::open(&[(0, any)], usize::from(shards)).unwrap();
-        let address = listeners[0][0].address;
+        let address = listeners[0][0].bound.address().unwrap();
         let stations = Arc::new(Stations::new(shards).unwrap());
         let (closed_in, closed) = channel();
         let (tallies_in, tallies) = channel();
