@@ -18,7 +18,7 @@ use shards::shard::ShardParts;
 use crate::config::Config;
 use crate::host::{self, Host, Unfit};
 use crate::listen::{self, ListenError, SocketFile};
-use crate::reactor::{Bound, Listener, Reactor, ReactorParts, Stations};
+use crate::reactor::{Bound, Listener, Reactor, ReactorParts, Stations, Transports};
 use crate::signals::{self, SignalWatch};
 
 /// Memory that glommio sets aside per shard for its own I/O; the least it takes. Sockets do not use
@@ -233,6 +233,7 @@ impl Broker {
                 idle: config.idle,
                 buffers: config.buffers,
                 listeners,
+                transports: Transports::default(),
                 stations: Arc::clone(&self.stations),
             };
             let parts = ShardParts {

@@ -4,6 +4,8 @@
 //! cancelling are O(1) and leave nothing behind; a timer fires at its deadline or up to one tick later,
 //! never before. The shell sees one deadline.
 
+use std::num::NonZeroU32;
+
 use crate::arena::Arena;
 use crate::time::Time;
 
@@ -36,7 +38,9 @@ pub enum Timer {
 
 /// A timer that is set. Belongs to whoever set it, who forgets it when it fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimerId(u32);
+pub struct TimerId(NonZeroU32);
+
+const _: () = assert!(size_of::<Option<TimerId>>() == 4, "sessions have two, mostly unset");
 
 #[derive(Debug)]
 struct Node {
@@ -89,13 +93,15 @@ impl Timers {
         let node = Node { timer, deadline, level: 0, slot: 0, previous: None, next: None };
         let index = self.nodes.insert(node);
         self.link(index);
-        TimerId(index)
+        // No memory holds 2^32 timers, so the last index is never given out.
+        TimerId(NonZeroU32::MIN.saturating_add(index))
     }
 
     /// Forgets a timer that has not fired.
     pub fn cancel(&mut self, id: TimerId) {
-        self.unlink(id.0);
-        self.nodes.remove(id.0);
+        let index = id.0.get() - 1;
+        self.unlink(index);
+        self.nodes.remove(index);
     }
 
     /// How many are set.

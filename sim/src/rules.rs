@@ -1,6 +1,6 @@
 //! Who may do what in the world: names say it, so that every test can read it off.
 
-use shards::auth::{Authenticate, Authorise, Credentials, Verdict};
+use shards::auth::{Authenticate, Authorise, Credentials, Subscribing, Verdict, Who};
 use shards::ids::QoS;
 use shards::reject::ReasonCode;
 
@@ -11,22 +11,28 @@ pub struct Rules;
 
 impl Authenticate for Rules {
     fn check(&mut self, credentials: &Credentials<'_>) -> Verdict {
-        if credentials.client_id.starts_with("denied") {
+        if credentials.method.is_some() {
+            Verdict::Deny(ReasonCode::BadAuthenticationMethod)
+        } else if credentials.client_id.starts_with("denied") {
             Verdict::Deny(ReasonCode::BadUserNameOrPassword)
         } else if credentials.client_id.starts_with("later") {
             Verdict::Later
         } else {
-            Verdict::Allow
+            Verdict::allow()
         }
     }
 }
 
 impl Authorise for Rules {
-    fn may_publish(&mut self, _client_id: &str, topic: &str, _qos: QoS, _retain: bool) -> bool {
+    fn may_publish(&mut self, _who: &Who<'_>, topic: &str, _qos: QoS, _retain: bool) -> bool {
         !topic.starts_with("forbidden/")
     }
 
-    fn may_subscribe(&mut self, _client_id: &str, filter: &str) -> bool {
-        !filter.starts_with("forbidden/")
+    fn may_subscribe(&mut self, _who: &Who<'_>, filter: &str) -> Subscribing {
+        if filter.starts_with("forbidden/") { Subscribing::Deny } else { Subscribing::Allow }
+    }
+
+    fn may_receive(&mut self, _who: &Who<'_>, topic: &str) -> bool {
+        !topic.starts_with("forbidden/")
     }
 }

@@ -272,10 +272,8 @@ impl World {
             self.trace.line(|| format!("       {at} asks its store for {ticket:?}: {op:?}"));
             self.store.ask(at, ticket, op);
         }
-        for &(conn, closing) in &out.closes {
-            if closing == Closing::Release {
-                self.release(at, conn);
-            }
+        for &(conn, to) in &out.releases {
+            self.release(at, conn, to);
         }
         for adopt in out.adopts.drain(..) {
             let wire = usize::try_from(adopt.origin.handle).expect("a wire");
@@ -341,7 +339,6 @@ impl World {
         self.trace.entry(Entry::Close, wire, closing as u64);
         self.trace.line(|| format!("       {at} closes wire {wire}: {closing:?}"));
         match closing {
-            Closing::Release => {}
             Closing::Finish => self.wires[wire].is_finishing = true,
             Closing::Abort => self.wires[wire].is_aborted = true,
         }
@@ -355,10 +352,11 @@ impl World {
         wire.filter(|_| conn.generation == generation)
     }
 
-    fn release(&mut self, at: usize, conn: ConnId) {
+    fn release(&mut self, at: usize, conn: ConnId, to: ShardId) {
         let wire = self.wire_of(at, conn).expect("a hand-over of a connection that is here");
-        self.trace.entry(Entry::Close, wire, Closing::Release as u64);
-        self.trace.line(|| format!("       {at} hands wire {wire} over"));
+        assert_ne!(to.index(), at, "a shard hands over to itself");
+        self.trace.entry(Entry::HandOver, wire, u64::from(to.0));
+        self.trace.line(|| format!("       {at} hands wire {wire} over to {}", to.0));
         let released = &mut self.wires[wire];
         assert!(released.sending.is_none(), "a hand-over while a send is out");
         released.place = None;

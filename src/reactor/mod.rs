@@ -11,36 +11,45 @@ mod completions;
 mod conns;
 mod core;
 mod effects;
+mod layered;
+mod layers;
 mod listeners;
 mod memory;
 mod net_ring;
 mod notes;
 mod op;
+mod orders;
 mod park;
 mod sending;
 mod sleeper;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use gate::transport::Passage;
 use shards::ids::{ConnId, ShardId};
 use shards::shard::{Adopt, Input, Outbox, Output};
 use shards::time::Time;
 
 pub use self::core::Core;
+pub use self::layers::Transports;
 pub use self::listeners::{Bound, Listener};
 pub use self::net_ring::BufferSizes;
 pub(crate) use self::net_ring::probe;
+pub use self::orders::Order;
 pub use self::park::{Idle, Stations};
 
 use self::clock::{Clock, LoadMeter};
 use self::conns::Conns;
+use self::layers::Layers;
 use self::listeners::Listeners;
 use self::memory::GiveBack;
 use self::net_ring::{NetRing, Raw};
-use self::notes::RateLimit;
+use self::notes::Notes;
 use self::op::ConnTag;
+use self::orders::Crossing;
 
 /// Completions of one turn. More would make those at the end wait for the answers to those at the start.
 const COMPLETIONS_PER_TURN_MAX: usize = 512;
@@ -71,6 +80,7 @@ pub struct ReactorParts {
     pub idle: Idle,
     pub buffers: BufferSizes,
     pub listeners: Vec<Listener>,
+    pub transports: Transports,
     pub stations: Arc<Stations>,
 }
 
@@ -83,11 +93,13 @@ pub struct Reactor<C> {
     stations: Arc<Stations>,
     net: NetRing,
     conns: Conns,
+    layers: Layers,
+    transports: Transports,
     listeners: Listeners,
     clock: Clock,
     load: LoadMeter,
     memory: GiveBack,
-    notes: RateLimit,
+    notes: Notes,
     /// Effects of the inputs given since the last round.
     outbox: Outbox,
     /// The round that is being applied; swapped with `outbox`, so that both keep their memory.
@@ -104,6 +116,13 @@ pub struct Reactor<C> {
     /// Inputs that applying effects led to.
     drained: Vec<ConnId>,
     adopts: Vec<Adopt>,
+    orders: Receiver<Order>,
+    /// Layers whose connections have not come yet.
+    crossings: Vec<Crossing>,
+    /// Layered connections with something to send.
+    wired: Vec<ConnId>,
+    /// What came out of layers last; empty between two receives, keeps its memory.
+    passage: Passage,
     /// The core was given inputs since its last flush.
     unflushed: bool,
     busy_turns: u32,
@@ -142,6 +161,8 @@ impl<C: Core> Reactor<C> {
     /// If the ring or its buffers cannot be made.
     pub fn new(core: C, parts: ReactorParts) -> io::Result<Self> {
         let mut net = NetRing::new(parts.buffers)?;
+        let orders = parts.stations.take_orders(parts.shard);
+        let orders = orders.ok_or_else(|| io::Error::other("the shard runs already"))?;
         if let Some(bell) = parts.stations.bell(parts.shard) {
             net.watch_bell(bell);
         }
@@ -156,11 +177,13 @@ impl<C: Core> Reactor<C> {
             stations: parts.stations,
             net,
             conns: Conns::default(),
+            layers: Layers::default(),
+            transports: parts.transports,
             listeners,
             clock,
             load: LoadMeter::new(now),
             memory: GiveBack::default(),
-            notes: RateLimit::new(now),
+            notes: Notes::new(parts.shard, now),
             outbox: Outbox::default(),
             applied: Outbox::default(),
             batch: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
@@ -170,6 +193,10 @@ impl<C: Core> Reactor<C> {
             finishing: Vec::new(),
             drained: Vec::new(),
             adopts: Vec::new(),
+            orders,
+            crossings: Vec::new(),
+            wired: Vec::new(),
+            passage: Passage::default(),
             unflushed: false,
             busy_turns: 0,
             stop: StopState::Running,
@@ -218,7 +245,7 @@ impl<C: Core> Reactor<C> {
             memory::give_back();
         }
         self.listeners.retry(now.time, &mut self.net);
-        self.notes.report(self.shard, now.time);
+        self.notes.report(now.time);
         self.hear_stop();
         self.apply_all();
         if reaped == COMPLETIONS_PER_TURN_MAX || self.has_follow_up() {

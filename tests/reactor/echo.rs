@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement};
 use muring::listen;
-use muring::reactor::{BufferSizes, Core, Idle, Reactor, ReactorParts, Stations};
+use muring::reactor::{BufferSizes, Core, Idle, Reactor, ReactorParts, Stations, Transports};
 use shards::ids::{ConnId, ShardId};
 use shards::shard::{Adopt, CloseCause, Closing, Input, Origin, Outbox, Output, Reading};
 use shards::time::{Now, Time};
@@ -122,7 +122,7 @@ impl EchoCore {
             Mode::PauseOnce => {}
             Mode::HandOver if self.shard.0 == 0 => {
                 let moved = self.conns.remove(&conn).expect("just found");
-                out.closes.push((conn, Closing::Release));
+                out.releases.push((conn, ShardId(1)));
                 let adopt = Adopt { origin: moved.origin, bytes: bytes.to_vec() };
                 self.post(1, Mail::Adopt(adopt), out);
             }
@@ -218,7 +218,10 @@ impl Core for EchoCore {
             Input::Deadline => self.on_deadline(now, out),
             Input::Stop => out.stopped = true,
             Input::Load { busy_permille } => assert!(busy_permille <= 1_000),
-            Input::Authenticated { .. } | Input::Stored { .. } => panic!("nobody asked for it"),
+            Input::Identified { .. }
+            | Input::Authenticated { .. }
+            | Input::Rules { .. }
+            | Input::Stored { .. } => panic!("nobody asked for it"),
         }
     }
 
@@ -323,7 +326,14 @@ impl World {
                 deadline: None,
             };
             let stations = Arc::clone(&stations);
-            let parts = ReactorParts { shard, idle, buffers, listeners, stations };
+            let parts = ReactorParts {
+                transports: Transports::default(),
+                shard,
+                idle,
+                buffers,
+                listeners,
+                stations,
+            };
             thread::spawn(move || {
                 let executor = LocalExecutorBuilder::new(Placement::Unbound).make().unwrap();
                 executor.run(async move {

@@ -13,7 +13,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use muring::reactor::Idle;
+use muring::reactor::{Idle, Transports};
 use shards::rng::Rng;
 use socket2::SockRef;
 
@@ -98,9 +98,9 @@ fn client(address: SocketAddr, batches: usize, seed: u64) {
     }
 }
 
-fn check(shards: u8, ring_bytes: usize, idle: Idle, batches: usize) {
+fn check(shards: u8, ring_bytes: usize, idle: Idle, batches: usize, is_layered: bool) {
     let before = open_descriptors();
-    let world = World::start(shards, ring_bytes, idle);
+    let world = World::start(shards, ring_bytes, idle, Transports::new(vec![is_layered]));
     let address = world.address;
     thread::scope(|scope| {
         for seed in 0..CLIENT_THREADS {
@@ -119,8 +119,12 @@ fn check(shards: u8, ring_bytes: usize, idle: Idle, batches: usize) {
 #[test]
 fn connections_roam_and_nothing_is_lost() {
     let park = Idle::Park(Duration::ZERO);
-    check(2, 64, park, 15);
-    check(3, 4096, Idle::Park(Duration::from_micros(5)), 15);
-    check(5, 8, park, 15);
-    check(8, 128 * 1024, park, 15);
+    let brief = Idle::Park(Duration::from_micros(5));
+    check(2, 64, park, 15, false);
+    check(3, 4096, brief, 15, false);
+    check(5, 8, park, 15, false);
+    check(8, 128 * 1024, park, 15, false);
+    // The layers follow by a way of their own, and each answer passes through them.
+    check(2, 64, brief, 15, true);
+    check(5, 4096, park, 15, true);
 }

@@ -76,7 +76,7 @@ pub fn check(data: &[u8]) {
     greet_each_other(&mut world, good);
     if state_of_conn == State::Authenticating {
         let verdict = match state & 0x80 {
-            0 => Verdict::Allow,
+            0 => Verdict::allow(),
             _ => Verdict::Deny(ReasonCode::NotAuthorized),
         };
         answer(&mut world, client, verdict);

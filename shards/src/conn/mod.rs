@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::auth::Grant;
 use crate::ids::{ConnId, PacketId, SessionId, Version};
 use crate::origin::{Origin, PackedOrigin};
 use crate::output::Output;
@@ -78,6 +79,10 @@ pub struct Extras {
     pub filing: Option<Filing>,
     /// The client identifier that was made up for it, while whether it may come in is being asked.
     pub assigned_client_id: Option<String>,
+    /// What the transport says who its client is, until the CONNECT is accepted.
+    pub identity: Option<Box<str>>,
+    /// What a late answer granted, until the CONNECT is accepted.
+    pub grant: Option<Grant>,
 }
 
 /// One network connection. Lives on the shard that reads it; moves at most once, before it has a session.
@@ -169,6 +174,10 @@ impl Conn {
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.origin.into()
+    }
+
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origin = origin.into();
     }
 
     #[must_use]

@@ -8,10 +8,12 @@ pub mod subscriptions;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 
 use crate::arena::Arena;
+use crate::auth::{Identity, Who};
 use crate::ids::{PacketId, QoS, SessionId, Version};
 use crate::timers::TimerId;
 use crate::topic::{GroupId, NodeId, Seeded, topic_hash};
@@ -126,6 +128,8 @@ pub struct Session {
     pub expiry_timer: Option<TimerId>,
     pub will_timer: Option<TimerId>,
     pub will: Option<Box<Will>>,
+    /// Who the client of the last CONNECT was, if anything is known of it.
+    pub identity: Option<Arc<Identity>>,
     pub subscriptions: Subscriptions,
     pub outgoing: Option<Box<Outgoing>>,
     pub inbound: Option<Box<Inbound>>,
@@ -142,6 +146,11 @@ pub struct Session {
 }
 
 impl Session {
+    #[must_use]
+    pub fn who(&self) -> Who<'_> {
+        Who { client_id: &self.client_id, identity: self.identity.as_deref() }
+    }
+
     /// True while live messages must wait behind retained ones.
     #[must_use]
     pub fn is_holding(&self) -> bool {

@@ -1,10 +1,11 @@
 //! CONNECT: who is there, where the session lives, and what goes back (MQTT 5.0 sections 3.1 and 3.2).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::auth::{Credentials, Verdict};
+use crate::auth::{Credentials, Grant, Identity, Verdict, Who};
 use crate::codec::{self, Connack, Connect, Frame, PacketKind};
 use crate::conn::pause::PauseReason;
 use crate::conn::{Conn, State};
@@ -89,19 +90,13 @@ impl Shard {
             return Ok(false);
         }
         self.check_connect(connect)?;
-        if !self.is_authenticated(id, connect, client_id)? {
-            return Ok(false);
-        }
+        let Some(grant) = self.authenticate(id, connect, client_id)? else { return Ok(false) };
         if self.waits_for_older(id, client_id, out) {
             return Ok(false);
         }
-        if let Some(will) = &connect.will
-            && !self.authorise.may_publish(client_id, will.topic, will.qos, will.retain)
-        {
-            let why = "the client may not publish its will";
-            return Err(Reject { reason: ReasonCode::NotAuthorized, why });
-        }
-        let granted = self.attach(now, id, connect, client_id, out)?;
+        let identity = self.identify(id, &grant);
+        self.check_will(client_id, identity.as_deref(), connect)?;
+        let granted = self.attach(now, id, connect, client_id, identity, out)?;
         if !self.welcome(id, connect, assigned.as_deref(), &granted, out) {
             // No CONNACK, so no DISCONNECT either, and no will of a client that was never let in.
             self.note(id, CONNACK_TOO_LARGE, out);
@@ -154,10 +149,6 @@ impl Shard {
     fn check_connect(&self, connect: &Connect<'_>) -> Result<(), Reject> {
         let settings = &self.local.settings;
         let reject = |reason, why| Err(Reject { reason, why });
-        if connect.authentication_method.is_some() {
-            let why = "this broker offers no enhanced authentication";
-            return reject(ReasonCode::BadAuthenticationMethod, why);
-        }
         let Some(will) = &connect.will else { return Ok(()) };
         check_name(will.topic, settings.topic_levels_max)?;
         if is_reserved(will.topic) {
@@ -173,34 +164,43 @@ impl Shard {
         Ok(())
     }
 
-    /// False if the answer comes later.
-    fn is_authenticated(
+    /// Whether the client may come in; `None` if the answer comes later.
+    fn authenticate(
         &mut self,
         id: ConnId,
         connect: &Connect<'_>,
         client_id: &str,
-    ) -> Result<bool, Reject> {
-        let Some(conn) = self.local.conns.get_mut(id) else { return Ok(false) };
+    ) -> Result<Option<Grant>, Reject> {
+        let Some(conn) = self.local.conns.get_mut(id) else { return Ok(None) };
         if conn.is_admitted {
-            return Ok(true);
+            let extras = conn.extras.as_ref();
+            return Ok(Some(extras.and_then(|extras| extras.grant.clone()).unwrap_or_default()));
         }
+        let origin = conn.origin();
         let credentials = Credentials {
+            conn: id,
             client_id,
             user_name: connect.user_name,
             password: connect.password,
-            peer: conn.origin().peer,
-            listener: conn.origin().listener,
+            peer: origin.peer,
+            listener: origin.listener,
+            identity: conn.extras.as_ref().and_then(|extras| extras.identity.as_deref()),
+            method: connect.authentication_method,
+            data: connect.authentication_data,
         };
         match self.authenticate.check(&credentials) {
-            Verdict::Allow => Ok(true),
-            Verdict::Deny(reason) => Err(Reject { reason, why: "authentication failed" }),
+            Verdict::Allow(grant) => Ok(Some(grant)),
+            Verdict::Deny(reason) => Err(Reject { reason, why: DENIED }),
+            Verdict::Challenge(_) => {
+                Err(Reject { reason: ReasonCode::BadAuthenticationMethod, why: DENIED })
+            }
             Verdict::Later => {
                 conn.state = State::Authenticating;
                 if connect.client_id.is_empty() {
                     conn.extras_mut().assigned_client_id = Some(client_id.to_owned());
                 }
                 self.local.pause(id, PauseReason::Authenticating);
-                Ok(false)
+                Ok(None)
             }
         }
     }
@@ -218,17 +218,47 @@ impl Shard {
         }
         let version = conn.version;
         match verdict {
-            Verdict::Allow => {
+            Verdict::Allow(grant) => {
                 // Its CONNECT lies first in the backlog and is taken from the beginning.
                 conn.state = State::AwaitConnect;
                 conn.is_admitted = true;
+                if grant != Grant::default() {
+                    conn.extras_mut().grant = Some(grant);
+                }
                 self.local.unpause(id, PauseReason::Authenticating);
             }
             Verdict::Deny(reason) => {
-                let reject = Reject { reason, why: "authentication failed" };
-                self.refuse(now, id, version, reject, out);
+                self.refuse(now, id, version, Reject { reason, why: DENIED }, out);
+            }
+            Verdict::Challenge(_) => {
+                let reason = ReasonCode::BadAuthenticationMethod;
+                self.refuse(now, id, version, Reject { reason, why: DENIED }, out);
             }
             Verdict::Later => {}
+        }
+    }
+
+    /// Who the client is from here on; nothing if all is as it is for anybody.
+    fn identify(&self, id: ConnId, grant: &Grant) -> Option<Arc<Identity>> {
+        let listener = self.local.conns.get(id).map_or(0, |conn| conn.origin().listener);
+        let (user, rights) = (grant.user.clone(), grant.rights.clone());
+        let identity = Identity { user, rights, listener };
+        (identity != Identity::default()).then(|| Arc::new(identity))
+    }
+
+    fn check_will(
+        &mut self,
+        client_id: &str,
+        identity: Option<&Identity>,
+        connect: &Connect<'_>,
+    ) -> Result<(), Reject> {
+        let who = Who { client_id, identity };
+        match &connect.will {
+            Some(will) if !self.authorise.may_publish(&who, will.topic, will.qos, will.retain) => {
+                let why = "the client may not publish its will";
+                Err(Reject { reason: ReasonCode::NotAuthorized, why })
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -239,6 +269,7 @@ impl Shard {
         id: ConnId,
         connect: &Connect<'_>,
         client_id: &str,
+        identity: Option<Arc<Identity>>,
         out: &mut Outbox,
     ) -> Result<Granted, Reject> {
         let settings = &self.local.settings;
@@ -271,6 +302,9 @@ impl Shard {
         let session = existing
             .unwrap_or_else(|| self.local.sessions.insert(new_session(client_id, connect.version)));
         let granted = Granted { session, session_present, expiry_s, keep_alive_s };
+        if let Some(session) = self.local.sessions.get_mut(session) {
+            session.identity = identity;
+        }
         let granted = self.bind(now, id, session, connect, granted);
         self.store_bound(now, session, was_stored);
         granted
@@ -486,7 +520,7 @@ impl Shard {
             codec::Framed::Whole(frame) if frame.len < bytes.len()
         )));
         mark!(HandOverParcel if bytes.len() > MAIL_INLINE_BYTES_MAX);
-        out.closes.push((id, Closing::Release));
+        out.releases.push((id, to));
         let origin = conn.origin();
         if bytes.len() > MAIL_INLINE_BYTES_MAX {
             let bytes = Bytes::copy_from_slice(bytes);
@@ -507,6 +541,8 @@ pub(super) const NO_CONNECT: Reject = Reject {
     reason: ReasonCode::ProtocolError,
     why: "the first packet of a connection is CONNECT",
 };
+
+pub(super) const DENIED: &str = "authentication failed";
 
 const CONNACK_TOO_LARGE: Reject = Reject {
     reason: ReasonCode::PacketTooLarge,
@@ -537,6 +573,7 @@ pub(super) fn new_session(client_id: &str, version: Version) -> Session {
         expiry_timer: None,
         will_timer: None,
         will: None,
+        identity: None,
         subscriptions: Subscriptions::default(),
         outgoing: None,
         inbound: None,

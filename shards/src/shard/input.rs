@@ -1,6 +1,8 @@
 //! Everything that can happen to a shard.
 
-use crate::auth::Verdict;
+use std::net::SocketAddr;
+
+use crate::auth::{Authenticate, Authorise, Verdict};
 use crate::ids::{ConnId, ShardId, StoreTicket};
 use crate::origin::Origin;
 use crate::store::StoreOutcome;
@@ -21,6 +23,10 @@ pub enum CloseCause {
 pub enum Input<'a> {
     /// A network connection was accepted here, or adopted from another shard.
     Opened { conn: ConnId, origin: Origin },
+    /// What the transport found out about a connection, after `Opened` and before the bytes of CONNECT:
+    /// the peer that a proxy announced, the identity from a certificate or from the peer's credentials.
+    /// Given again after a hand-over.
+    Identified { conn: ConnId, peer: Option<SocketAddr>, identity: Option<&'a str> },
     /// Bytes came in. Read in place; only the head of a cut packet is kept.
     Received { conn: ConnId, bytes: &'a [u8] },
     /// The transport took everything that [`crate::Shard::take_output`] handed out last.
@@ -28,7 +34,7 @@ pub enum Input<'a> {
     /// The connection is gone. The last input with this `conn`, told exactly once for each `Opened`
     /// that was not followed by a hand-over.
     Closed { conn: ConnId, cause: CloseCause },
-    /// The answer to a check that said [`Verdict::Later`].
+    /// The answer to a check that said [`Verdict::Later`]. Passed over if nothing waits for one.
     Authenticated { conn: ConnId, verdict: Verdict },
     /// There may be mail from `from`: take a bounded batch. The shell gives this for every other
     /// shard in every turn; an empty ring costs one load.
@@ -39,6 +45,8 @@ pub enum Input<'a> {
     Deadline,
     /// The share of the last second in which this shard was busy; for `$SYS`.
     Load { busy_permille: u16 },
+    /// New rules in place of the old ones. All sessions are checked by them, some in each turn.
+    Rules { authenticate: Box<dyn Authenticate>, authorise: Box<dyn Authorise> },
     /// Take no new connections, publish wills, disconnect everybody. [`crate::shard::Outbox::stopped`]
     /// says when nothing is left.
     Stop,

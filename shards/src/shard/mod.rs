@@ -22,6 +22,7 @@ mod receive;
 mod render;
 mod restore;
 mod retained;
+mod rights;
 mod runs;
 mod shares;
 mod subscribe;
@@ -106,7 +107,7 @@ pub struct Shard {
     rng: Rng,
     authenticate: Box<dyn Authenticate>,
     authorise: Box<dyn Authorise>,
-    /// What [`Authorise::allows_every_publish`] said.
+    /// What [`Authorise::allows_everything`] said.
     is_open: bool,
     /// SUBSCRIBEs that wait for other shards.
     barriers: Tickets<Barrier>,
@@ -175,7 +176,7 @@ impl Shard {
             mail: mailboxes,
             rng: Rng::new(seed ^ (u64::from(id.0) + 1).wrapping_mul(0xA076_1D64_78BD_642F)),
             authenticate,
-            is_open: authorise.allows_every_publish(),
+            is_open: authorise.allows_everything(),
             authorise,
             barriers: Tickets::default(),
             questions: Tickets::default(),
@@ -207,6 +208,9 @@ impl Shard {
         }
         match input {
             Input::Opened { conn, origin } => self.on_opened(now, conn, origin, out),
+            Input::Identified { conn, peer, identity } => {
+                self.on_identified(conn, peer, identity);
+            }
             Input::Received { conn, bytes } => self.on_received(now, conn, bytes, out),
             Input::Drained { conn } => self.on_drained(now, conn, out),
             Input::Closed { conn, cause } => self.on_closed(now, conn, cause, out),
@@ -216,6 +220,7 @@ impl Shard {
             Input::Mail { from } => self.on_mail(now, from, out),
             Input::Stored { ticket, outcome } => self.on_stored(now, ticket, outcome, out),
             Input::Deadline => self.on_deadline(now, out),
+            Input::Rules { authenticate, authorise } => self.on_rules(authenticate, authorise),
             Input::Load { busy_permille } => self.busy_permille = busy_permille,
             Input::Stop => self.on_stop(now, out),
         }

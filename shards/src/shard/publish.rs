@@ -262,7 +262,7 @@ impl Shard {
             return true;
         }
         let Some(session) = self.local.sessions.get(session) else { return false };
-        self.authorise.may_publish(&session.client_id, topic, publish.qos, publish.retain)
+        self.authorise.may_publish(&session.who(), topic, publish.qos, publish.retain)
     }
 
     /// The acknowledgement waits only where the outcome depends on others.

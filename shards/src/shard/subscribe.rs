@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 
+use crate::auth::Subscribing;
 use crate::codec::{RetainHandling, Suback, Subscribe, SubscribeOptions, Unsubscribe};
 use crate::conn::filing::{Filing, FilingKind};
 use crate::conn::pause::PauseReason;
@@ -171,7 +172,7 @@ impl Shard {
         let Some(session) = self.local.sessions.get(session) else {
             return Err(ReasonCode::UnspecifiedError);
         };
-        if !self.authorise.may_subscribe(&session.client_id, text) {
+        if self.authorise.may_subscribe(&session.who(), filter.filter()) == Subscribing::Deny {
             return Err(ReasonCode::NotAuthorized);
         }
         let level_count = u16::try_from(levels(filter.filter()).count()).unwrap_or(u16::MAX);

@@ -161,16 +161,17 @@ fn what_is_sent_behind_connect_waits_for_a_late_answer() {
         for version in VERSIONS {
             let watcher = world.connect("watcher", version);
             world.subscribe(watcher, "a", QoS::AtLeastOnce);
-            for verdict in [Verdict::Allow, Verdict::Deny(ReasonCode::NotAuthorized)] {
+            for verdict in [Verdict::allow(), Verdict::Deny(ReasonCode::NotAuthorized)] {
                 let client = world.open("later", version);
                 world.say_connect(client, &Connect::new(version, "later"));
                 let id = world.say(client, &Post::new("a", "x", QoS::AtLeastOnce));
                 world.settle();
                 world.expect_nothing(client);
                 world.expect_nothing(watcher);
+                let is_allowed = verdict == Verdict::allow();
                 world.decide(client, verdict);
                 let welcome = world.expect_welcome(client);
-                if verdict == Verdict::Allow {
+                if is_allowed {
                     assert_eq!(welcome.reason, ReasonCode::Success);
                     world.expect_ack(client, AckKind::Puback, id);
                     world.expect_publish(watcher, "a", "x");
