@@ -429,3 +429,23 @@ fn what_others_can_read_or_reach_is_warned_about() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].contains("readable on the way"), "{found:?}");
 }
+
+#[test]
+fn the_examples_are_fit_wherever_they_stand() {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/examples"));
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let file = File::new("example", &text);
+        let loaded =
+            load(Some(&file), &[], &[]).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        assert!(!loaded.config.listeners.is_empty());
+        assert!(!loaded.printed.contains("examples"), "{path:?}:\n{}", loaded.printed);
+        let anonymous =
+            |listener: &ListenerConfig| listener.authentication.contains(&Method::Anonymous);
+        assert!(!loaded.config.listeners.iter().any(anonymous), "{path:?} lets strangers in");
+        count += 1;
+    }
+    assert_eq!(count, 3);
+}
