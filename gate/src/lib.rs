@@ -5,4 +5,5 @@
 //! and verdicts go out. The shell (`muring`) owns the sockets, files and threads.
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod transport;
