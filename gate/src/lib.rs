@@ -5,5 +5,10 @@
 //! and verdicts go out. The shell (`muring`) owns the sockets, files and threads.
 #![forbid(unsafe_code)]
 
+pub mod acl;
 pub mod admission;
+mod filters;
+pub mod jwt;
+pub mod rights;
+pub mod text;
 pub mod transport;

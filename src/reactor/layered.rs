@@ -1,5 +1,8 @@
 //! The way of bytes through a connection's layers, in and out.
 
+use std::sync::atomic::Ordering;
+
+use gate::admission::Rules;
 use gate::transport::TransportError;
 use rustix::io::Errno;
 use shards::ids::ConnId;
@@ -18,13 +21,19 @@ impl<C: Core> Reactor<C> {
     pub(super) fn hear_orders(&mut self) {
         while let Ok(order) = self.orders.try_recv() {
             match order {
-                Order::Verdict { conn, verdict } => {
-                    self.hear(Input::Authenticated { conn, verdict });
+                Order::Verdict { conn, verdict, is_void } => {
+                    if !is_void.load(Ordering::Relaxed) {
+                        self.hear(Input::Authenticated { conn, verdict });
+                    }
                 }
                 Order::Rules { authenticate, authorise } => {
                     self.hear(Input::Rules { authenticate, authorise });
                 }
                 Order::Transports(transports) => self.transports = transports,
+                Order::Admission(rules) => self.admission.replace(Rules::clone(&rules)),
+                Order::Penalty(penalty) => {
+                    self.admission.penalise(self.clock.now().time, penalty);
+                }
                 Order::Crossing(crossing) => self.crossings.push(crossing),
             }
         }
@@ -85,6 +94,14 @@ impl<C: Core> Reactor<C> {
             return;
         }
         layered.is_told = true;
+        let announced = layered.stack.peer().address;
+        let listener = layered.origin.listener;
+        if let Some(address) = announced
+            && !self.announced(id, listener, address)
+        {
+            return self.on_failed(id);
+        }
+        let Some(layered) = self.layers.find(id) else { return };
         let peer = layered.stack.peer();
         if peer.address.is_some() || peer.identity.is_some() {
             let identity = peer.identity.as_deref();
@@ -163,13 +180,12 @@ impl<C: Core> Reactor<C> {
 
     /// Sends the core's output through the layers, behind what they have to say themselves.
     pub(super) fn send_through(&mut self, id: ConnId, output: Output) {
-        let phase = self.conns.find(id).map(|conn| conn.phase);
-        let Some(layered) = self.layers.find_with_buffer(id) else {
-            return self.core.reuse(output);
-        };
+        let found = self.conns.find(id).zip(self.layers.find_with_buffer(id));
+        let Some((conn, layered)) = found else { return self.core.reuse(output) };
+        let (phase, is_sending) = (conn.phase, conn.sending);
         match phase {
-            Some(Phase::Open | Phase::HalfClosed | Phase::Ended(_) | Phase::Finishing) => {}
-            Some(Phase::Lingering | Phase::Aborting | Phase::Released) | None => {
+            Phase::Open | Phase::HalfClosed | Phase::Ended(_) | Phase::Finishing => {}
+            Phase::Lingering | Phase::Aborting | Phase::Released => {
                 return self.core.reuse(output);
             }
         }
@@ -180,8 +196,14 @@ impl<C: Core> Reactor<C> {
             return;
         }
         layered.stack.send(sending::pieces(&output), &mut layered.wire);
+        if layered.wire.is_empty() && !is_sending {
+            // The peer has ended the layers: nothing can be sent through them any more.
+            self.core.reuse(output);
+            self.drained.push(id);
+            return;
+        }
         layered.is_core_sending = true;
-        self.is_send_awaited |= output.is_awaited || phase != Some(Phase::Open);
+        self.is_send_awaited |= output.is_awaited || phase != Phase::Open;
         self.core.reuse(output);
         self.send_wire(id);
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use gate::admission::Rules;
 use glommio::{LocalExecutorBuilder, Placement};
 use muring::listen;
 use muring::reactor::{BufferSizes, Core, Idle, Reactor, ReactorParts, Stations, Transports};
@@ -328,6 +329,7 @@ impl World {
             let stations = Arc::clone(&stations);
             let parts = ReactorParts {
                 transports: Transports::default(),
+                admission: Rules::default(),
                 shard,
                 idle,
                 buffers,

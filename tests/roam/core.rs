@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gate::admission::Rules;
 use glommio::{LocalExecutorBuilder, Placement};
 use muring::listen;
 use muring::reactor::{BufferSizes, Core, Idle, Reactor, ReactorParts, Stations, Transports};
@@ -220,7 +221,7 @@ impl World {
             let stations = Arc::clone(&stations);
             let buffers = BufferSizes { count: 16, bytes: 1024 };
             let transports = transports.clone();
-            let parts = ReactorParts { transports, shard: own, idle, buffers, listeners, stations };
+            let parts = ReactorParts { transports, admission: Rules::default(), shard: own, idle, buffers, listeners, stations };
             thread::spawn(move || {
                 let executor = LocalExecutorBuilder::new(Placement::Unbound).make().unwrap();
                 executor.run(async move {
