@@ -107,9 +107,7 @@ impl<C: Core> Reactor<C> {
         }
         let is_layered = conn.is_layered;
         self.let_in(id);
-        if is_layered
-            && let Some(layered) = self.layers.remove(id)
-        {
+        if is_layered && let Some(layered) = self.layers.remove(id) {
             let handle = layered.origin.handle;
             self.stations.cross(to, Crossing { handle, layered });
         }
@@ -122,7 +120,7 @@ impl<C: Core> Reactor<C> {
             return;
         }
         conn.wanted = reading;
-        if conn.is_newcomer && reading != Reading::Once {
+        if conn.is_newcomer && reading == Reading::Stream {
             self.let_in(id);
         }
         let Some(conn) = self.conns.find(id) else { return };

@@ -61,9 +61,10 @@ impl<C: Core> Reactor<C> {
         let result = layered.stack.receive(self.net.bytes(&filled), &mut passage);
         self.net.give_back(filled);
         self.take_wire(id, &passage.wire);
-        self.identify(id);
-        self.take_plain(id, &passage.plain, is_single);
-        self.end_layers(id, passage.is_ended, result, is_single);
+        if self.identify(id) {
+            self.take_plain(id, &passage.plain, is_single);
+            self.end_layers(id, passage.is_ended, result, is_single);
+        }
         passage.plain.clear();
         passage.wire.clear();
         passage.is_ended = false;
@@ -88,10 +89,11 @@ impl<C: Core> Reactor<C> {
     }
 
     /// Tells the core who is there, as soon as the layers know.
-    pub(super) fn identify(&mut self, id: ConnId) {
-        let Some(layered) = self.layers.find(id) else { return };
+    /// False if the connection has ended over it.
+    pub(super) fn identify(&mut self, id: ConnId) -> bool {
+        let Some(layered) = self.layers.find(id) else { return false };
         if layered.is_told || !layered.stack.is_established() {
-            return;
+            return true;
         }
         layered.is_told = true;
         let announced = layered.stack.peer().address;
@@ -99,9 +101,10 @@ impl<C: Core> Reactor<C> {
         if let Some(address) = announced
             && !self.announced(id, listener, address)
         {
-            return self.on_failed(id);
+            self.on_failed(id);
+            return false;
         }
-        let Some(layered) = self.layers.find(id) else { return };
+        let Some(layered) = self.layers.find(id) else { return false };
         let peer = layered.stack.peer();
         if peer.address.is_some() || peer.identity.is_some() {
             let identity = peer.identity.as_deref();
@@ -109,6 +112,7 @@ impl<C: Core> Reactor<C> {
             self.core.handle(self.clock.now(), input, &mut self.outbox);
             self.unflushed = true;
         }
+        true
     }
 
     /// Gives bytes of packets to the core. Those of a single receive wait until nothing is on its way out
