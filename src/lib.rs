@@ -4,6 +4,7 @@
 //! - [`cli`] what was typed, [`config`] what is meant
 //! - [`host`] is the machine fit, [`cores`] which core runs which shard, [`listen`] opens sockets
 //! - [`boot`] starts and stops, [`signals`] and [`log`] as their names say
+//! - [`passwd`] edits password files, a program of its own
 //! - [`reactor`] one core's loop; the only place that calls the core, and (in three files of it) the
 //!   only unsafe code
 
@@ -16,6 +17,7 @@ pub mod cores;
 pub mod host;
 pub mod listen;
 pub mod log;
+pub mod passwd;
 pub mod reactor;
 pub mod signals;
 

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use mimalloc::MiMalloc;
 use muring::boot::{Ending, StartError};
-use muring::cli::Cli;
+use muring::cli::{Cli, Command, Passwd};
 use muring::config::{Config, Loaded};
-use muring::{cores, host, log, run};
+use muring::{cores, host, log, passwd, run};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -22,6 +22,10 @@ const EXIT_SIGNAL: u8 = 128;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    match &cli.command {
+        Some(Command::Passwd(flags)) => return edit_passwords(flags),
+        None => {}
+    }
     // Variables that are not valid Unicode cannot be ours.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -56,6 +60,22 @@ fn main() -> ExitCode {
         Err(error) => {
             tracing::error!("{error}");
             exit_code(&error)
+        }
+    }
+}
+
+fn edit_passwords(flags: &Passwd) -> ExitCode {
+    match passwd::run(flags) {
+        Ok(done) => {
+            for note in &done.notes {
+                eprintln!("muring: {note}");
+            }
+            println!("{}", done.what);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("muring: {error}");
+            ExitCode::FAILURE
         }
     }
 }
