@@ -18,8 +18,8 @@ use shards::shard::ShardParts;
 
 use crate::config::Config;
 use crate::host::{self, Host, Unfit};
-use crate::listen::{self, ListenError};
-use crate::reactor::{Listener, Reactor, ReactorParts, Stations, Transports};
+use crate::listen::{self, ListenError, SocketFile};
+use crate::reactor::{Bound, Listener, Reactor, ReactorParts, Stations, Transports};
 use crate::signals::{self, SignalWatch};
 
 /// Memory that glommio sets aside per shard for its own I/O; the least it takes. Sockets do not use
@@ -76,7 +76,11 @@ enum Event {
 #[derive(Debug)]
 pub struct Broker {
     stations: Arc<Stations>,
+    /// Where it listens, in the order of the configuration.
+    bound: Vec<Bound>,
     addresses: Vec<SocketAddr>,
+    /// Removed when nobody listens any more.
+    _files: Vec<SocketFile>,
     threads: Vec<thread::JoinHandle<()>>,
     events: Receiver<Event>,
     sender: Sender<Event>,
@@ -111,14 +115,22 @@ impl Broker {
             u8::try_from(count).ok().filter(|n| (1..=SHARDS_MAX).contains(&usize::from(*n)));
         let shards = shards.ok_or(StartError::Shards { count })?;
         log_host(&host);
-        let listeners = listen::open(&config.listen, count)?;
-        let addresses: Vec<_> =
-            listeners.first().into_iter().flatten().map(|listener| listener.address).collect();
+        let listen::Opened { by_shard: listeners, files } =
+            listen::open_all(&config.listeners, count)?;
+        let bound: Vec<_> = listeners
+            .first()
+            .into_iter()
+            .flatten()
+            .map(|listener| listener.bound.clone())
+            .collect();
+        let addresses = bound.iter().filter_map(Bound::address).collect();
         let stations = Arc::new(Stations::new(shards)?);
         let (sender, events) = channel();
         let mut broker = Self {
             stations,
+            bound,
             addresses,
+            _files: files,
             threads: Vec::new(),
             events,
             sender,
@@ -132,13 +144,16 @@ impl Broker {
     /// Logs where it listens, and that it is ready. Called after [`Self::watch_signals`], so that who
     /// waits for the line may send a signal right away.
     pub fn announce(&self) {
-        for address in &self.addresses {
-            tracing::info!(addr = %address, "listening");
+        for bound in &self.bound {
+            match bound {
+                Bound::Tcp(address) => tracing::info!(addr = %address, "listening"),
+                Bound::Unix { path, .. } => tracing::info!(path = %path.display(), "listening"),
+            }
         }
         tracing::info!("ready");
     }
 
-    /// Where it listens, in the order of the configuration.
+    /// Where it listens on TCP, in the order of the configuration.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses

@@ -2,7 +2,8 @@
 //! carries out.
 //!
 //! - [`cli`] what was typed, [`config`] what is meant
-//! - [`host`] is the machine fit, [`cores`] which core runs which shard, [`listen`] opens sockets
+//! - [`host`] is the machine fit, [`cores`] which core runs which shard, [`listen`] opens sockets,
+//!   [`accounts`] knows users' names
 //! - [`boot`] starts and stops, [`signals`] and [`log`] as their names say
 //! - [`passwd`] edits password files, a program of its own
 //! - [`reactor`] one core's loop; the only place that calls the core, and (in three files of it) the
@@ -10,6 +11,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod accounts;
 pub mod boot;
 pub mod cli;
 pub mod config;

@@ -80,6 +80,7 @@ impl<C: Core> Reactor<C> {
                 }
             };
             self.hear(Input::Opened { conn, origin });
+            self.identify_user(conn, origin.listener);
             let has_peer_ended = layered.as_ref().is_some_and(|layered| layered.has_peer_ended);
             if let Some(mut layered) = layered {
                 layered.is_told = false;

@@ -38,7 +38,7 @@ use shards::time::Time;
 
 pub use self::core::Core;
 pub use self::layers::Transports;
-pub use self::listeners::Listener;
+pub use self::listeners::{Bound, Listener};
 pub use self::net_ring::BufferSizes;
 pub(crate) use self::net_ring::probe;
 pub use self::orders::Order;

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 use rustix::io::Errno;
-use rustix::net::Shutdown;
+use rustix::net::{AddressFamily, Shutdown};
 use shards::ids::ConnId;
 use shards::shard::Output;
 
@@ -70,9 +70,21 @@ impl Socket {
         RawFd::try_from(handle & !LAYERED).ok().map(Self)
     }
 
+    /// Where the peer is. A unix socket's is nowhere: the unspecified address, port 0, which no TCP
+    /// connection comes from.
     pub(super) fn peer(&self) -> Result<SocketAddr, Errno> {
-        let peer = rustix::net::getpeername(self.borrow())?.ok_or(Errno::NOTCONN)?;
+        let Some(peer) = rustix::net::getpeername(self.borrow())? else {
+            return Err(Errno::NOTCONN);
+        };
+        if peer.address_family() == AddressFamily::UNIX {
+            return Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        }
         SocketAddr::try_from(peer).map_err(|_| Errno::AFNOSUPPORT)
+    }
+
+    /// The user of the process at the other end of a unix socket, as it was when it connected.
+    pub(super) fn peer_user(&self) -> Result<u32, Errno> {
+        rustix::net::sockopt::socket_peercred(self.borrow()).map(|peer| peer.uid.as_raw())
     }
 
     /// Ends our side or both sides, at once. A system call of its own: io_uring hands its shutdown

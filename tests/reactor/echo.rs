@@ -311,7 +311,7 @@ impl World {
     ) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let mut listeners = listen::open(&[(0, any)], listening).unwrap();
-        let address = listeners[0][0].address;
+        let address = listeners[0][0].bound.address().unwrap();
         listeners.resize_with(usize::from(shards), Vec::new);
         let stations = Arc::new(Stations::new(shards).unwrap());
         let mail: Vec<Mailbox> =

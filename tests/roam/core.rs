@@ -205,7 +205,7 @@ impl World {
     pub(crate) fn start(shards: u8, ring_bytes: usize, idle: Idle, transports: Transports) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let listeners = listen::open(&[(0, any)], usize::from(shards)).unwrap();
-        let address = listeners[0][0].address;
+        let address = listeners[0][0].bound.address().unwrap();
         let stations = Arc::new(Stations::new(shards).unwrap());
         let (closed_in, closed) = channel();
         let (tallies_in, tallies) = channel();

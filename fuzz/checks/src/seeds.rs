@@ -31,12 +31,24 @@ const FILTERS: [&str; 14] = [
     "ä/€\nä/€",
 ];
 
-const CONFIGS: [&str; 8] = [
+const CONFIGS: [&str; 13] = [
     "\0listen = [\"127.0.0.1:1883\", \"[::1]:1883\"]\nshards = 2\ncores = \"0-1,3\"\nidle = \"spin\"\n",
     "\0idle = 25\nlog = \"json\"\nlog_level = \"debug\"\n[session]\noverflow = \"refuse\"\n",
     "\0[limits]\nlinger_ms = -1\n",
     "\0[share]\nstrategy = \"sticky\"\n[mqtt]\nmaximum_qos = 3\n",
     "\0[limits]\npacket_bytes_maxx = 5\n",
+    "\0[[listener]]\nkind = \"mqtts\"\naddress = \"127.0.0.1:1\"\nauthentication = [\"x509\"]\n\
+     [listener.tls]\ncertificate = \"a\"\nkey = \"b\"\nclient_ca = \"c\"\n\
+     client_certificates = \"required\"\nidentity = \"common_name\"\n\
+     [[listener.tls.additional]]\ncertificate = \"d\"\nkey = \"file:e\"\n",
+    "\0[[listener]]\nkind = \"unix\"\npath = \"a\"\nmode = \"600\"\nowner = \"0:0\"\n\
+     [[listener]]\nkind = \"ws\"\naddress = \"[::1]:0\"\nproxy_protocol = true\n\
+     proxy_networks = [\"10.0.0.0/8\"]\n[listener.websocket]\norigins = [\"http://a\"]\n",
+    "\0[[listener]]\naddress = \"127.0.0.1:0\"\nauthentication = [\"password\", \"jwt\"]\n\
+     mount_point = \"m/\"\n[auth.password]\nfile = \"a\"\n[auth.jwt]\nsecret = \"file:b\"\n\
+     [auth.jwt.claims]\na = \"b\"\n[admission]\npenalty_s = 900\n",
+    "\0[[listener]]\n[[listener]]\nkind = \"unix\"\n",
+    "\u{2}MURING_AUTH_JWT_SECRET=env:MURING_X\nMURING_X=a\nMURING_ACL_FILE=a/../b\n",
     "\u{1}limits.linger_ms=5\nsession.overflow=disconnect\nshards=3\ncores=0-3\n",
     "\u{2}MURING_SHARDS=2\nMURING_LIMITS_LINGER_MS=7\nMURING_IDLE=park\n",
     "\u{2}MURING_SESSION_EMPTY_CLIENT_ID=no\nMURING_SERVICE_HOST=10.0.0.1\n",
