@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gate::admission::Rules;
 use glommio::{LocalExecutorBuilder, Placement};
 use shards::Shard;
 use shards::auth::AllowAll;
@@ -234,6 +235,7 @@ impl Broker {
                 buffers: config.buffers,
                 listeners,
                 transports: Transports::default(),
+                admission: Rules::default(),
                 stations: Arc::clone(&self.stations),
             };
             let parts = ShardParts {

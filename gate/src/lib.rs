@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod acl;
+pub mod admission;
 mod filters;
 pub mod jwt;
 pub mod passwd;

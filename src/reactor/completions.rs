@@ -41,11 +41,12 @@ impl<C: Core> Reactor<C> {
         if self.listeners.is_stopping() {
             return self.net.close(socket);
         }
-        let stack = self.transports.stack(position);
+        let Some(stack) = self.admit(position, peer) else { return self.net.close(socket) };
         let handle = socket.handle(stack.is_some());
         let origin = Origin { handle, listener: position, peer };
         match self.conns.open(socket, stack.is_some()) {
             Ok(conn) => {
+                self.newcomer(conn);
                 self.hear(Input::Opened { conn, origin });
                 self.identify_user(conn, position);
                 if let Some(stack) = stack {
@@ -236,6 +237,7 @@ impl<C: Core> Reactor<C> {
             Phase::Aborting => Some(CloseCause::Asked),
             Phase::Released => None,
         };
+        self.let_in(id);
         let Some(conn) = self.conns.remove(id) else { return };
         if conn.is_layered {
             self.layers.remove(id);

@@ -5,6 +5,7 @@
 //! do, sleeps. Nothing here knows MQTT. All state lives on the shard's thread; what is shared is in
 //! [`Stations`].
 
+mod admit;
 mod buffers;
 mod clock;
 mod completions;
@@ -23,11 +24,13 @@ mod park;
 mod sending;
 mod sleeper;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use gate::admission::{Admission, Rules};
 use gate::transport::Passage;
 use shards::ids::{ConnId, ShardId};
 use shards::shard::{Adopt, Input, Outbox, Output};
@@ -41,6 +44,7 @@ pub(crate) use self::net_ring::probe;
 pub use self::orders::Order;
 pub use self::park::{Idle, Stations};
 
+use self::admit::Newcomer;
 use self::clock::{Clock, LoadMeter};
 use self::conns::Conns;
 use self::layers::Layers;
@@ -81,6 +85,8 @@ pub struct ReactorParts {
     pub buffers: BufferSizes,
     pub listeners: Vec<Listener>,
     pub transports: Transports,
+    /// This shard's share of the limits on new connections.
+    pub admission: Rules,
     pub stations: Arc<Stations>,
 }
 
@@ -94,6 +100,11 @@ pub struct Reactor<C> {
     net: NetRing,
     conns: Conns,
     layers: Layers,
+    admission: Admission,
+    /// Where the connections come from that count as handshakes; only those.
+    newcomers: HashMap<u32, Newcomer>,
+    /// That of the connection which is being accepted.
+    newcomer: Option<Newcomer>,
     transports: Transports,
     listeners: Listeners,
     clock: Clock,
@@ -178,6 +189,9 @@ impl<C: Core> Reactor<C> {
             net,
             conns: Conns::default(),
             layers: Layers::default(),
+            admission: Admission::new(parts.admission),
+            newcomers: HashMap::new(),
+            newcomer: None,
             transports: parts.transports,
             listeners,
             clock,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use gate::admission::Rules;
 use glommio::{LocalExecutorBuilder, Placement};
 use muring::accounts::Owner;
 use muring::config::{Kind, ListenerConfig, Place, UnixPlace};
@@ -373,6 +374,7 @@ impl World {
             let stations = Arc::clone(&stations);
             let parts = ReactorParts {
                 transports: Transports::default(),
+                admission: Rules::default(),
                 shard,
                 idle,
                 buffers,
