@@ -13,6 +13,7 @@
 
 pub mod accounts;
 pub mod boot;
+pub mod checks;
 pub mod cli;
 pub mod config;
 pub mod cores;
@@ -21,9 +22,11 @@ pub mod listen;
 pub mod log;
 pub mod passwd;
 pub mod reactor;
+mod reload;
+pub mod security;
 pub mod signals;
 
-use boot::{Broker, Ending, StartError};
+use boot::{Broker, Ending, Reload, StartError};
 use config::Config;
 
 /// Runs a broker until SIGTERM or SIGINT, or until it fails.
@@ -31,7 +34,15 @@ use config::Config;
 /// # Errors
 /// If it cannot start.
 pub fn run(config: &Config) -> Result<Ending, StartError> {
-    let broker = Broker::start(config)?;
+    run_with(config, None)
+}
+
+/// The same; on SIGHUP, `reload` reads the configuration again.
+///
+/// # Errors
+/// If it cannot start.
+pub fn run_with(config: &Config, reload: Option<Reload>) -> Result<Ending, StartError> {
+    let broker = Broker::start(config)?.reloading_by(reload);
     let _signals = broker.watch_signals()?;
     broker.announce();
     Ok(broker.wait())

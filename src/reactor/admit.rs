@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use gate::transport::Stack;
+use shards::auth::FAILED;
 use shards::ids::{ConnId, ShardId};
 use shards::reject::ReasonCode;
 use shards::shard::Note;
@@ -89,8 +90,11 @@ impl<C: Core> Reactor<C> {
         }
         let now = self.clock.now().time;
         for note in notes {
-            let is_failure = note.reject.reason == ReasonCode::BadUserNameOrPassword;
-            if !is_failure || note.origin.peer.ip().is_unspecified() {
+            let is_failure = matches!(
+                note.reject.reason,
+                ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized
+            );
+            if !is_failure || note.reject.why != FAILED || note.origin.peer.ip().is_unspecified() {
                 continue;
             }
             let (listener, address) = (note.origin.listener, note.origin.peer.ip());

@@ -36,6 +36,7 @@ use shards::ids::{ConnId, ShardId};
 use shards::shard::{Adopt, Input, Outbox, Output};
 use shards::time::Time;
 
+pub(crate) use self::clock::monotonic;
 pub use self::core::Core;
 pub use self::layers::Transports;
 pub use self::listeners::{Bound, Listener};
@@ -369,10 +370,10 @@ impl<C: Core> Reactor<C> {
     /// Watches memory: true if nothing came for as long as `limit`; `None` watches until something
     /// comes. The time counts as idle.
     fn watch(&mut self, limit: Option<Duration>) -> bool {
-        let start = clock::monotonic();
+        let start = monotonic();
         let deadline = self.next_alarm();
         let (slept, now) = loop {
-            let now = clock::monotonic();
+            let now = monotonic();
             if self.net.is_ready()
                 || self.core.has_mail()
                 || self.stations.is_stopping() && self.stop == StopState::Running
@@ -394,12 +395,12 @@ impl<C: Core> Reactor<C> {
 
     /// Submits, and sleeps in the net ring until a completion, a doorbell or the next deadline.
     fn sleep(&mut self) -> io::Result<()> {
-        let start = clock::monotonic();
+        let start = monotonic();
         let timeout = self.next_alarm().map(|alarm| alarm.since(start));
         let may_sleep = self.stations.lie_down(self.shard, || self.core.has_mail());
         let result = if may_sleep && timeout != Some(Duration::ZERO) {
             let result = self.net.submit_and_sleep(timeout);
-            self.load.add_idle(clock::monotonic().since(start));
+            self.load.add_idle(monotonic().since(start));
             result
         } else {
             self.net.submit()
