@@ -11,6 +11,7 @@ pub(crate) enum Tool {
     Paho,
     MqttJs,
     Strace,
+    OpenSsl,
 }
 
 impl Tool {
@@ -36,6 +37,11 @@ impl Tool {
                 command.args(["-f", "true"]);
                 command
             }
+            Self::OpenSsl => {
+                let mut command = Command::new("openssl");
+                command.arg("version");
+                command
+            }
         }
     }
 
@@ -48,6 +54,7 @@ impl Tool {
             }
             Self::MqttJs => "npm ci --prefix tests/clients/mqttjs",
             Self::Strace => "apt-get install strace, and permission to trace a child",
+            Self::OpenSsl => "apt-get install openssl",
         }
     }
 
@@ -57,7 +64,7 @@ impl Tool {
         let is_there = |output: &Output| match self {
             // It tells its version with exit status 1.
             Self::MosquittoClients => output.stdout.starts_with(b"mosquitto_sub version"),
-            Self::Paho | Self::MqttJs | Self::Strace => output.status.success(),
+            Self::Paho | Self::MqttJs | Self::Strace | Self::OpenSsl => output.status.success(),
         };
         if probed.is_ok_and(|output| is_there(&output)) {
             return true;
