@@ -21,6 +21,7 @@ mod properties;
 mod publish;
 mod retained;
 mod routing;
+mod security;
 mod sessions;
 mod subscriptions;
 mod syscalls;

@@ -13,6 +13,7 @@ pub(crate) enum Tool {
     Paho,
     MqttJs,
     Strace,
+    OpenSsl,
 }
 
 impl Tool {
@@ -43,6 +44,11 @@ impl Tool {
                 command.args(["-f", "true"]);
                 command
             }
+            Self::OpenSsl => {
+                let mut command = Command::new("openssl");
+                command.arg("version");
+                command
+            }
         }
     }
 
@@ -56,6 +62,7 @@ impl Tool {
             }
             Self::MqttJs => "npm ci --prefix tests/clients/mqttjs",
             Self::Strace => "apt-get install strace, and permission to trace a child",
+            Self::OpenSsl => "apt-get install openssl",
         }
     }
 
@@ -65,7 +72,9 @@ impl Tool {
         let is_there = |output: &Output| match self {
             // It tells its version with exit status 1.
             Self::MosquittoClients => output.stdout.starts_with(b"mosquitto_sub version"),
-            Self::Mosquitto | Self::Paho | Self::MqttJs | Self::Strace => output.status.success(),
+            Self::Mosquitto | Self::Paho | Self::MqttJs | Self::Strace | Self::OpenSsl => {
+                output.status.success()
+            }
         };
         if probed.is_ok_and(|output| is_there(&output)) {
             return true;
