@@ -1,5 +1,7 @@
 //! `muring passwd`, alone and taking turns with Mosquitto's tool on the same file.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -11,6 +11,8 @@ pub mod conn;
 pub mod filter;
 pub mod frame;
 pub mod packet;
+pub mod passwd;
+pub mod scram;
 pub mod seeds;
 pub mod session;
 pub mod trie;
@@ -24,7 +26,7 @@ use shards::ids::Version;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 24] = [
     ("frame", frame::check),
     ("chunks", chunks::check),
     ("filter", filter::check),
@@ -32,6 +34,8 @@ pub const TARGETS: [Target; 22] = [
     ("conn", conn::check),
     ("session", session::check),
     ("config", config::check),
+    ("passwd", passwd::check),
+    ("scram", scram::check),
     ("packet_connect", packet::connect),
     ("packet_connack", packet::connack),
     ("packet_publish", packet::publish),

@@ -6,7 +6,7 @@ use shards::ids::Version;
 use shards::rng::Rng;
 
 use crate::vectors::{self, Vector};
-use crate::{TARGETS, version_byte};
+use crate::{TARGETS, passwd, scram, version_byte};
 
 /// Packet type of CONNECT, in the upper half of the first byte.
 const CONNECT: u8 = 1;
@@ -64,6 +64,8 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "conn" => conns(&vectors),
         "filter" => FILTERS.iter().map(|text| text.as_bytes().to_vec()).collect(),
         "config" => configs(),
+        "passwd" => passwds(),
+        "scram" => scrams(),
         "trie" => noise(1, 24),
         "session" => noise(2, 48),
         packet => packets(packet, &vectors),
@@ -145,6 +147,30 @@ fn configs() -> Vec<Vec<u8>> {
     let example = format!("\0{}", include_str!("../../../config/muring.toml"));
     let texts = CONFIGS.iter().map(|text| text.as_bytes().to_vec());
     texts.chain([example.into_bytes()]).collect()
+}
+
+fn passwds() -> Vec<Vec<u8>> {
+    let scram = format!("anna\nanna:{}\n  # comment\nbert:{0}", passwd::ENTRY);
+    let sha512 = format!("x\nbert:$6$AQIDBAUGBwgJCgsM${}==\n", "A".repeat(86));
+    let pbkdf2 = format!("x y\r\n bert : $7$101$AQIDBAUGBwgJCgsM${}==\r\n", "A".repeat(86));
+    let argon2id = "carl\ncarl:$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$\
+        nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4\n";
+    let plain = "x\n# plain\n\nanna:secret\nbert:pa:ss\n";
+    [scram, sha512, pbkdf2, argon2id.to_owned(), plain.to_owned()].map(String::into_bytes).into()
+}
+
+fn scrams() -> Vec<Vec<u8>> {
+    let last = scram::LAST;
+    [
+        format!("\u{1}{last}"),
+        format!("\0n,,n=user,r=abc\n{last}"),
+        format!("\0y,a=user,n=user,r=abc,x=y\n{}", last.replace("biws", "eSxhPXVzZXIs")),
+        format!("\0n,,n=no=2Cbo=3Ddy,r=abc\n{last}"),
+        format!("\0n,,m=x,n=user,r=abc\n{last}"),
+        format!("\0p=tls-exporter,,n=user,r=abc\n{last}"),
+    ]
+    .map(String::into_bytes)
+    .into()
 }
 
 /// Operations are read out of any bytes.
