@@ -13,6 +13,7 @@ pub mod frame;
 pub mod packet;
 pub mod seeds;
 pub mod session;
+pub mod transport;
 pub mod trie;
 pub mod vectors;
 
@@ -24,7 +25,7 @@ use shards::ids::Version;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 25] = [
     ("frame", frame::check),
     ("chunks", chunks::check),
     ("filter", filter::check),
@@ -32,6 +33,9 @@ pub const TARGETS: [Target; 22] = [
     ("conn", conn::check),
     ("session", session::check),
     ("config", config::check),
+    ("proxy", transport::proxy),
+    ("websocket", transport::ws),
+    ("tls", transport::tls),
     ("packet_connect", packet::connect),
     ("packet_connack", packet::connack),
     ("packet_publish", packet::publish),
