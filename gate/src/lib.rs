@@ -5,9 +5,9 @@
 //! and verdicts go out. The shell (`muring`) owns the sockets, files and threads.
 #![forbid(unsafe_code)]
 
-pub mod passwd;
-pub mod scram;
 pub mod acl;
 mod filters;
+pub mod passwd;
+pub mod scram;
 pub mod text;
 pub mod transport;
