@@ -15,6 +15,7 @@ pub mod passwd;
 pub mod scram;
 pub mod seeds;
 pub mod session;
+pub mod transport;
 pub mod trie;
 pub mod vectors;
 
@@ -26,7 +27,7 @@ use shards::ids::Version;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 27] = [
     ("frame", frame::check),
     ("chunks", chunks::check),
     ("filter", filter::check),
@@ -36,6 +37,9 @@ pub const TARGETS: [Target; 24] = [
     ("config", config::check),
     ("passwd", passwd::check),
     ("scram", scram::check),
+    ("proxy", transport::proxy),
+    ("websocket", transport::ws),
+    ("tls", transport::tls),
     ("packet_connect", packet::connect),
     ("packet_connack", packet::connack),
     ("packet_publish", packet::publish),
