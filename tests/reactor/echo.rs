@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use gate::admission::Rules;
+use gate::transport::StackConfig;
 use glommio::{LocalExecutorBuilder, Placement};
 use muring::accounts::Owner;
 use muring::config::{Kind, ListenerConfig, Place, UnixPlace};
@@ -305,7 +306,7 @@ pub(crate) struct World {
 impl World {
     /// Only shard 0 listens.
     pub(crate) fn start(shards: u8, buffers: BufferSizes, idle: Idle, mode: Mode) -> Self {
-        Self::with_listeners(shards, 1, buffers, idle, mode)
+        Self::with_listeners(shards, 1, buffers, idle, mode, Transports::default())
     }
 
     /// All shards listen.
@@ -315,7 +316,15 @@ impl World {
         idle: Idle,
         mode: Mode,
     ) -> Self {
-        Self::with_listeners(shards, usize::from(shards), buffers, idle, mode)
+        let listening = usize::from(shards);
+        Self::with_listeners(shards, listening, buffers, idle, mode, Transports::default())
+    }
+
+    /// Only shard 0 listens, and its connections have layers.
+    pub(crate) fn start_layered(shards: u8, mode: Mode, layers: StackConfig) -> Self {
+        let buffers = BufferSizes { count: 64, bytes: 4096 };
+        let idle = Idle::Park(Duration::ZERO);
+        Self::with_listeners(shards, 1, buffers, idle, mode, Transports::new(vec![layers]))
     }
 
     fn with_listeners(
@@ -324,6 +333,7 @@ impl World {
         buffers: BufferSizes,
         idle: Idle,
         mode: Mode,
+        transports: Transports,
     ) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let mut listeners = listen::open(&[(0, any)], listening).unwrap();
@@ -373,7 +383,7 @@ impl World {
             };
             let stations = Arc::clone(&stations);
             let parts = ReactorParts {
-                transports: Transports::default(),
+                transports: transports.clone(),
                 admission: Rules::default(),
                 shard,
                 idle,
