@@ -12,7 +12,7 @@ use shards::codec::{Connect, Packet, Subscribe, SubscribeOptions};
 use shards::ids::{ConnId, PacketId, QoS, ShardId, Version};
 use shards::limits::Settings;
 use shards::mailbox::mesh;
-use shards::shard::{CloseCause, Closing, Input, Origin, Outbox, ShardParts};
+use shards::shard::{CloseCause, Input, Origin, Outbox, ShardParts};
 use shards::slots::owner_of;
 use shards::time::{Now, Time};
 use shards::topic::topic_hash;
@@ -135,13 +135,12 @@ impl Rig {
             shard.reuse(output);
             shard.handle(now, Input::Drained { conn }, outbox);
         }
-        for &(conn, closing) in &effects.closes {
-            if closing != Closing::Release {
-                shard.handle(now, Input::Closed { conn, cause: CloseCause::Asked }, outbox);
-            }
+        for &(conn, _) in &effects.closes {
+            shard.handle(now, Input::Closed { conn, cause: CloseCause::Asked }, outbox);
         }
         let is_moving = !(effects.sends.is_empty()
             && effects.closes.is_empty()
+            && effects.releases.is_empty()
             && effects.doorbells.is_empty());
         effects.clear();
         is_moving

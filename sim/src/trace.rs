@@ -31,6 +31,7 @@ pub enum Entry {
     Send,
     Read,
     Close,
+    HandOver,
     Adopt,
     Bell,
     Store,

@@ -7,8 +7,24 @@ use serde::{Deserialize, Serialize};
 use shards::ids::QoS;
 use shards::limits::{OverflowPolicy, Settings, ShareStrategy};
 
-/// Keys that have no default to print; `shards` and `cores` follow from the machine.
-pub(super) const KEYS_WITHOUT_DEFAULT: [&str; 2] = ["shards", "cores"];
+use super::tables::{AclTable, AdmissionTable, AuthTable, ListenerTable};
+
+/// Keys of texts that have no default to print. (`shards`, a number, and `cores` follow from the
+/// machine.)
+pub(super) const TEXTS_WITHOUT_DEFAULT: [&str; 12] = [
+    "cores",
+    "acl.file",
+    "auth.password.file",
+    "auth.jwt.secret",
+    "auth.jwt.jwks",
+    "auth.jwt.audience",
+    "auth.jwt.issuer",
+    "auth.jwt.client_id_claim",
+    "auth.jwt.publish_claim",
+    "auth.jwt.subscribe_claim",
+    "auth.http.url",
+    "auth.http.ca",
+];
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,6 +45,10 @@ pub(super) struct Document {
     pub(super) mqtt: Mqtt,
     pub(super) sys: Sys,
     pub(super) reactor: ReactorSection,
+    pub(super) admission: AdmissionTable,
+    pub(super) acl: AclTable,
+    pub(super) auth: AuthTable,
+    pub(super) listener: Vec<ListenerTable>,
 }
 
 /// `spin`, `park` or microseconds.
@@ -72,6 +92,8 @@ pub(super) struct Limits {
     pub(super) subscriptions_max: i64,
     pub(super) topic_levels_max: i64,
     pub(super) client_id_bytes_max: i64,
+    pub(super) publishes_per_s: i64,
+    pub(super) bytes_per_s: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -168,6 +190,10 @@ impl Default for Document {
             mqtt: Mqtt::default(),
             sys: Sys::default(),
             reactor: ReactorSection::default(),
+            admission: AdmissionTable::default(),
+            acl: AclTable::default(),
+            auth: AuthTable::default(),
+            listener: Vec::new(),
         }
     }
 }
@@ -187,6 +213,9 @@ impl Default for Limits {
             subscriptions_max: from.subscriptions_max.into(),
             topic_levels_max: from.topic_levels_max.into(),
             client_id_bytes_max: from.client_id_bytes_max.into(),
+            // 0 is no limit.
+            publishes_per_s: 0,
+            bytes_per_s: 0,
         }
     }
 }

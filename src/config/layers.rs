@@ -3,13 +3,14 @@
 //! Each layer is a TOML table that was checked against [`Document`] by itself, so that a wrong type or
 //! an unknown key is blamed on the layer (and line) it stands in.
 
-use std::fmt;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
 use toml::{Table, Value};
 
-use super::document::{Document, KEYS_WITHOUT_DEFAULT};
+use super::document::{Document, TEXTS_WITHOUT_DEFAULT};
+use super::keys::Key;
 use super::{ConfigError, Source};
 use crate::cli::Cli;
 
@@ -17,49 +18,6 @@ const PREFIX: &str = "MURING_";
 
 /// The environment variable that names the file.
 const FILE_VARIABLE: &str = "MURING_CONFIG";
-
-/// A key of the file: `listen`, or `limits.packet_bytes_max`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Key {
-    section: Option<String>,
-    name: String,
-}
-
-impl Key {
-    pub(super) fn parse(text: &str) -> Self {
-        match text.split_once('.') {
-            Some((section, name)) => {
-                Self { section: Some(section.to_owned()), name: name.to_owned() }
-            }
-            None => Self { section: None, name: text.to_owned() },
-        }
-    }
-
-    fn find<'a>(&self, table: &'a Table) -> Option<&'a Value> {
-        match &self.section {
-            Some(section) => table.get(section)?.as_table()?.get(&self.name),
-            None => table.get(&self.name),
-        }
-    }
-
-    fn table(&self, value: Value) -> Table {
-        let mut table = Table::new();
-        table.insert(self.name.clone(), value);
-        match &self.section {
-            Some(section) => Table::from_iter([(section.clone(), Value::Table(table))]),
-            None => table,
-        }
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.section {
-            Some(section) => write!(f, "{section}.{}", self.name),
-            None => f.write_str(&self.name),
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Layer {
@@ -74,6 +32,8 @@ pub(super) struct Layers {
     file: Option<(PathBuf, String)>,
     /// Variables with our prefix that mean nothing to us.
     pub(super) unknown_variables: Vec<String>,
+    /// Names of all variables; secrets may be in them.
+    variables: BTreeSet<String>,
 }
 
 impl Layers {
@@ -81,10 +41,15 @@ impl Layers {
         cli: &Cli,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut variables: Vec<_> =
-            environment.filter(|(name, _)| name.starts_with(PREFIX)).collect();
-        variables.sort();
         let mut layers = Self::default();
+        let mut variables = Vec::new();
+        for (name, text) in environment {
+            if name.starts_with(PREFIX) {
+                variables.push((name.clone(), text));
+            }
+            layers.variables.insert(name);
+        }
+        variables.sort();
         let named = variables.iter().find(|(name, _)| name == FILE_VARIABLE);
         let file = cli.config.clone().or_else(|| named.map(|(_, path)| path.into()));
         if let Some(path) = file {
@@ -122,6 +87,21 @@ impl Layers {
         }
     }
 
+    /// Whether there is an environment variable of this name.
+    pub(super) fn has_variable(&self, name: &str) -> bool {
+        self.variables.contains(name)
+    }
+
+    /// Whether somebody wrote this key.
+    pub(super) fn is_given(&self, key: &Key) -> bool {
+        self.layers.iter().any(|layer| key.find(&layer.table).is_some())
+    }
+
+    /// The mistake under this key.
+    pub(super) fn wrong(&self, key: &Key, problem: String) -> ConfigError {
+        ConfigError::Value { place: self.source_of(key), key: key.to_string(), problem }
+    }
+
     fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::NoFile { path: path.to_owned(), error })?;
@@ -152,13 +132,16 @@ impl Layers {
             return Ok(());
         }
         let lower = name.trim_start_matches(PREFIX).to_lowercase();
-        let top = Key { section: None, name: lower.clone() };
-        let nested = lower.split_once('_').map(|(section, name)| Key {
-            section: Some(section.to_owned()),
-            name: name.to_owned(),
-        });
-        let known = [Some(top), nested];
-        let known = known.into_iter().flatten().find(|key| is_known(defaults, key));
+        if is_of_listener(&lower) {
+            let problem = "listeners with settings of their own ([[listener]]) can only stand in \
+                the file; MURING_LISTEN takes plain addresses";
+            let place = Source::Variable(name.to_owned());
+            return Err(ConfigError::Unreadable { place, problem: problem.to_owned() });
+        }
+        let mut keys = Key::leaves(defaults);
+        keys.extend(TEXTS_WITHOUT_DEFAULT.map(Key::parse));
+        keys.push(Key::parse("shards"));
+        let known = keys.into_iter().find(|key| key.variable() == lower);
         match known {
             Some(key) => self.add(defaults, Source::Variable(name.to_owned()), &key, text),
             // Container platforms put variables of their own here for a service called muring.
@@ -171,12 +154,20 @@ impl Layers {
 
     fn add_flags(&mut self, defaults: &Table, cli: &Cli) -> Result<(), ConfigError> {
         for setting in &cli.set {
-            let source = Source::Flag(format!("--set {setting}"));
             let Some((key, text)) = setting.split_once('=') else {
+                let source = Source::Flag(format!("--set {setting}"));
                 let problem = "not of the form KEY=VALUE".to_owned();
                 return Err(ConfigError::Unreadable { place: source, problem });
             };
             let key = Key::parse(key.trim());
+            // Without the value, which could be a secret.
+            let source = Source::Flag(format!("--set {key}"));
+            if key == Key::parse("listener") {
+                let problem = "listeners with settings of their own ([[listener]]) can only stand \
+                    in the file; --listen takes plain addresses"
+                    .to_owned();
+                return Err(ConfigError::Unreadable { place: source, problem });
+            }
             if !is_known(defaults, &key) {
                 let problem = format!("no setting is called {key}; see --print-config");
                 return Err(ConfigError::Unreadable { place: source, problem });
@@ -232,13 +223,7 @@ impl Layers {
 
     fn line_of(&self, key: &Key) -> Option<usize> {
         let (_, text) = self.file.as_ref()?;
-        let document = toml::de::DeTable::parse(text).ok()?;
-        let mut table = document.get_ref();
-        if let Some(section) = &key.section {
-            table = table.get(section.as_str())?.get_ref().as_table()?;
-        }
-        let (name, _) = table.get_key_value(key.name.as_str())?;
-        Some(line_at(text, name.span().start))
+        key.offset(text).map(|offset| line_at(text, offset))
     }
 }
 
@@ -256,28 +241,37 @@ fn plain(error: &toml::de::Error) -> String {
 }
 
 fn is_known(defaults: &Table, key: &Key) -> bool {
-    let without = key.section.is_none() && KEYS_WITHOUT_DEFAULT.contains(&key.name.as_str());
-    without || key.find(defaults).is_some_and(|value| !value.is_table())
+    let texts = || TEXTS_WITHOUT_DEFAULT.into_iter().map(Key::parse);
+    *key == Key::parse("shards")
+        || texts().any(|text| text == *key)
+        || key.find(defaults).is_some_and(|value| !value.is_table())
+}
+
+/// True for the name of a variable that means a `[[listener]]`. Not for what a container platform says
+/// about a service called muring-listener.
+fn is_of_listener(variable: &str) -> bool {
+    let Some(rest) = variable.strip_prefix("listener") else { return false };
+    rest.is_empty()
+        || rest.strip_prefix('_').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// Reads text as the type that the key has.
 fn parse_value(defaults: &Table, key: &Key, text: &str) -> Result<Value, String> {
     let integer = || text.parse().map(Value::Integer).map_err(|_| format!("{text:?} is no number"));
-    if key.section.is_none() {
-        match key.name.as_str() {
-            "shards" => return integer(),
-            "idle" => return Ok(integer().unwrap_or_else(|_| Value::String(text.to_owned()))),
-            "listen" => {
-                let parts = text.split(',').map(|part| Value::String(part.trim().to_owned()));
-                return Ok(Value::Array(parts.collect()));
-            }
-            _ => {}
-        }
+    if *key == Key::parse("shards") {
+        return integer();
+    }
+    if *key == Key::parse("idle") {
+        return Ok(integer().unwrap_or_else(|_| Value::String(text.to_owned())));
     }
     match key.find(defaults) {
         Some(Value::Integer(_)) => integer(),
         Some(Value::Boolean(_)) => {
             text.parse().map(Value::Boolean).map_err(|_| format!("{text:?} is not true or false"))
+        }
+        Some(Value::Array(_)) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Ok(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))
         }
         _ => Ok(Value::String(text.to_owned())),
     }

@@ -2,23 +2,36 @@
 //!
 //! Precedence from weak to strong: built-in default, file, environment, flags.
 
+mod admission;
+mod auth;
 mod document;
+mod keys;
 mod layers;
+mod listeners;
+mod references;
 mod resolve;
+mod tables;
+mod warnings;
 
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use shards::limits::Settings;
 
+pub use self::admission::{AdmissionConfig, AdmissionLimits};
+pub use self::auth::{AuthConfig, HttpConfig, JwtConfig};
 pub use self::document::{LogFormat, LogLevel};
 use self::layers::Layers;
+pub use self::listeners::{
+    CertificateConfig, ListenerConfig, Place, TlsConfig, UnixPlace, WebSocketConfig,
+};
+pub use self::references::Secret;
+pub use self::tables::{CertificateIdentity, ClientCertificates, Kind, Method, TlsVersion};
 use crate::cli::Cli;
 use crate::reactor::{BufferSizes, Idle};
 
@@ -26,9 +39,12 @@ use crate::reactor::{BufferSizes, Idle};
 /// runs a broker inside itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where to listen, each with its position in the configuration (a host name may mean several
-    /// addresses).
-    pub listen: Vec<(u16, SocketAddr)>,
+    /// Where to listen and who may come in there, by the position that the core knows a listener by.
+    pub listeners: Vec<ListenerConfig>,
+    pub auth: AuthConfig,
+    /// Who may publish and subscribe to what; without it, everybody to everything.
+    pub acl: Option<PathBuf>,
+    pub admission: AdmissionConfig,
     /// One core per shard, in the order of the shards; a core may serve several.
     pub cores: Vec<usize>,
     pub idle: Idle,
@@ -89,7 +105,8 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads and checks everything. `available` are the cores this process may use.
+    /// Reads and checks everything; may be called again, to find out what has changed. Files that the
+    /// configuration names are not read, but their modes are looked at. `available` are the cores this process may use.
     ///
     /// # Errors
     /// The first mistake found.

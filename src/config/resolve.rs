@@ -1,6 +1,5 @@
 //! From what was written to what is meant: ranges, relations between settings, addresses, cores.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -8,13 +7,16 @@ use shards::ids::QoS;
 use shards::limits::{MAIL_INLINE_BYTES_MAX, REMAINING_LENGTH_MAX, SHARDS_MAX, Settings};
 
 use super::document::{Document, IdleValue};
-use super::layers::{Key, Layers};
-use super::{Config, ConfigError, Loaded};
+use super::keys::Key;
+use super::layers::Layers;
+use super::references::References;
+use super::warnings::warnings;
+use super::{Config, ConfigError, Loaded, admission, auth, listeners};
 use crate::cores;
 use crate::reactor::{BufferSizes, Idle};
 
 /// Largest packet: fixed header and the longest remaining length.
-const PACKET_BYTES_MAX: i64 = REMAINING_LENGTH_MAX as i64 + 5;
+pub(super) const PACKET_BYTES_MAX: i64 = REMAINING_LENGTH_MAX as i64 + 5;
 
 /// A day: longer timeouts are a mistake in the unit.
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -36,8 +38,14 @@ pub(super) fn resolve(layers: &Layers, available: &[usize]) -> Result<Loaded, Co
     let mut document = layers.merge()?;
     let check = Check { layers };
     let cores = resolve_cores(&check, &document, available)?;
+    let auth = auth::resolve(&check, &mut document.auth)?;
+    let acl = Key::parse("acl.file");
+    let acl = References { layers }.optional_path(&acl, &mut document.acl.file)?;
     let config = Config {
-        listen: resolve_listen(&check, &document)?,
+        listeners: listeners::resolve(&check, &mut document, &auth)?,
+        auth,
+        acl,
+        admission: admission::resolve(&check, &document.admission)?,
         idle: resolve_idle(&check, &document)?,
         buffers: resolve_buffers(&check, &document)?,
         settings: resolve_settings(&check, &document)?,
@@ -57,70 +65,39 @@ pub(super) fn resolve(layers: &Layers, available: &[usize]) -> Result<Loaded, Co
     Ok(Loaded { warnings: warnings(layers, &config), config, printed })
 }
 
-fn warnings(layers: &Layers, config: &Config) -> Vec<String> {
-    let unknown = layers.unknown_variables.iter();
-    let mut warnings: Vec<_> = unknown
-        .map(|name| format!("environment variable {name} is no setting of muring; ignored"))
-        .collect();
-    let mut distinct = config.cores.clone();
-    distinct.sort_unstable();
-    distinct.dedup();
-    if distinct.len() < config.cores.len() {
-        warnings.push(format!(
-            "{} shards share {} cores; one shard per core is faster",
-            config.cores.len(),
-            distinct.len()
-        ));
-    }
-    warnings
-}
-
 /// Blames a key.
-struct Check<'a> {
-    layers: &'a Layers,
+#[derive(Debug)]
+pub(super) struct Check<'a> {
+    pub(super) layers: &'a Layers,
 }
 
 impl Check<'_> {
-    fn wrong(&self, key: &str, problem: String) -> ConfigError {
-        let place = self.layers.source_of(&Key::parse(key));
-        ConfigError::Value { place, key: key.to_owned(), problem }
+    pub(super) fn wrong(&self, key: &str, problem: String) -> ConfigError {
+        self.layers.wrong(&Key::parse(key), problem)
     }
 
     /// The value in the type it is needed in, if it is in the range.
-    fn number<T: TryFrom<i64>>(
+    pub(super) fn number<T: TryFrom<i64>>(
         &self,
         key: &str,
         value: i64,
         range: RangeInclusive<i64>,
     ) -> Result<T, ConfigError> {
+        self.number_at(&Key::parse(key), value, range)
+    }
+
+    /// Like [`Self::number`], for a key that is read already.
+    pub(super) fn number_at<T: TryFrom<i64>>(
+        &self,
+        key: &Key,
+        value: i64,
+        range: RangeInclusive<i64>,
+    ) -> Result<T, ConfigError> {
         let (from, to) = (*range.start(), *range.end());
         let valid = range.contains(&value).then(|| T::try_from(value).ok()).flatten();
-        valid.ok_or_else(|| self.wrong(key, format!("{value} is not in the range {from} to {to}")))
+        let problem = || format!("{value} is not in the range {from} to {to}");
+        valid.ok_or_else(|| self.layers.wrong(key, problem()))
     }
-}
-
-fn resolve_listen(
-    check: &Check<'_>,
-    document: &Document,
-) -> Result<Vec<(u16, SocketAddr)>, ConfigError> {
-    if document.listen.is_empty() {
-        return Err(check.wrong("listen", "empty; give at least one address".to_owned()));
-    }
-    let mut addresses = Vec::new();
-    for (position, text) in (0_u16..).zip(&document.listen) {
-        let resolved = text.to_socket_addrs().map_err(|error| {
-            let example = "give HOST:PORT, for example 127.0.0.1:1883 or [::]:1883";
-            check.wrong("listen", format!("{text:?}: {error}; {example}"))
-        })?;
-        addresses.extend(resolved.map(|address| (position, address)));
-    }
-    for (index, (_, address)) in addresses.iter().enumerate() {
-        let earlier = addresses.get(..index).unwrap_or_default();
-        if address.port() != 0 && earlier.iter().any(|(_, other)| other == address) {
-            return Err(check.wrong("listen", format!("{address} is given twice")));
-        }
-    }
-    Ok(addresses)
 }
 
 fn resolve_cores(

@@ -1,8 +1,11 @@
 //! Precedence and mistakes, as an operator meets them.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 
 use super::*;
+
+mod security;
 
 const CORES: [usize; 4] = [0, 1, 2, 3];
 
@@ -39,6 +42,14 @@ fn load(
     Config::load(&cli, environment, &CORES)
 }
 
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn addresses(config: &Config) -> Vec<SocketAddr> {
+    config.listeners.iter().flat_map(ListenerConfig::addresses).copied().collect()
+}
+
 #[track_caller]
 fn refused(file: Option<&File>, environment: &[(&str, &str)], flags: &[&str], parts: &[&str]) {
     let message = load(file, environment, flags).unwrap_err().to_string();
@@ -50,7 +61,10 @@ fn refused(file: Option<&File>, environment: &[(&str, &str)], flags: &[&str], pa
 #[test]
 fn nothing_needs_to_be_configured() {
     let config = load(None, &[], &[]).unwrap().config;
-    assert_eq!(config.listen, [(0, "127.0.0.1:1883".parse().unwrap())]);
+    let listener = &config.listeners[0];
+    assert_eq!((config.listeners.len(), addresses(&config)), (1, vec![address("127.0.0.1:1883")]));
+    assert_eq!(listener.authentication, [Method::Anonymous]);
+    assert_eq!((config.acl.as_ref(), config.auth.jwt.as_ref()), (None, None));
     assert_eq!(config.cores, CORES);
     assert_eq!(config.settings, Settings::default());
     assert_eq!(config.idle, Idle::Park(Duration::ZERO));
@@ -84,12 +98,10 @@ fn addresses_of_all_kinds() {
     let flags = ["--listen", "0.0.0.0:1883", "--listen", "[::1]:0", "--listen", "127.0.0.1:0"];
     let config = load(None, &[("MURING_LISTEN", "127.0.0.1:1")], &flags).unwrap().config;
     let expected = ["0.0.0.0:1883", "[::1]:0", "127.0.0.1:0"];
-    assert_eq!(config.listen.len(), 3);
-    for ((position, address), (index, text)) in config.listen.iter().zip((0..).zip(expected)) {
-        assert_eq!((*position, *address), (index, text.parse().unwrap()));
-    }
+    assert_eq!(addresses(&config), expected.map(address));
+    assert_eq!(config.listeners.len(), 3);
     let config = load(None, &[("MURING_LISTEN", "127.0.0.1:1, 127.0.0.1:2")], &[]).unwrap().config;
-    assert_eq!(config.listen.len(), 2);
+    assert_eq!(addresses(&config), ["127.0.0.1:1", "127.0.0.1:2"].map(address));
     refused(None, &[], &["--listen", "127.0.0.1"], &["flag --listen", "127.0.0.1:1883"]);
     refused(None, &[], &["--listen", "[::]:1", "--listen", "[::]:1"], &["given twice"]);
 }

@@ -7,6 +7,7 @@ use shards::shard::{CloseCause, Input, Origin, Output, Reading};
 
 use super::buffers::Filled;
 use super::conns::Phase;
+use super::layers::Layered;
 use super::net_ring::{Completion, Socket};
 use super::op::ConnTag;
 use super::{Core, Reactor};
@@ -20,6 +21,7 @@ impl<C: Core> Reactor<C> {
             Completion::Received { tag, result, armed } => self.on_received(tag, result, armed),
             Completion::Sent { tag, output, result } => self.on_sent(tag, output, result),
             Completion::Bell { armed } => {
+                self.hear_orders();
                 if !armed && let Some(bell) = self.stations.bell(self.shard) {
                     self.net.watch_bell(bell);
                 }
@@ -39,11 +41,30 @@ impl<C: Core> Reactor<C> {
         if self.listeners.is_stopping() {
             return self.net.close(socket);
         }
-        let origin = Origin { handle: socket.handle(), listener: position, peer };
-        match self.conns.open(socket) {
-            Ok(conn) => self.hear(Input::Opened { conn, origin }),
+        let Some(stack) = self.admit(position, peer) else { return self.net.close(socket) };
+        let handle = socket.handle(stack.is_some());
+        let origin = Origin { handle, listener: position, peer };
+        match self.conns.open(socket, stack.is_some()) {
+            Ok(conn) => {
+                self.newcomer(conn);
+                self.hear(Input::Opened { conn, origin });
+                self.identify_user(conn, position);
+                if let Some(stack) = stack {
+                    self.layers.insert(conn, Box::new(Layered::new(stack, origin)));
+                }
+            }
             Err(socket) => self.net.close(socket),
         }
+    }
+
+    /// Tells the core which user is at the other end of a unix socket, where that is who a client is.
+    pub(super) fn identify_user(&mut self, id: ConnId, listener: u16) {
+        let Some(accounts) = self.listeners.accounts(listener) else { return };
+        let Some(conn) = self.conns.find(id) else { return };
+        // Without an answer there is no identity, and so nobody is let in for it.
+        let Ok(user) = conn.socket.peer_user() else { return };
+        let identity = accounts.identity(user);
+        self.hear(Input::Identified { conn: id, peer: None, identity: Some(&identity) });
     }
 
     fn on_received(&mut self, tag: ConnTag, result: Result<Option<Filled>, Errno>, armed: bool) {
@@ -79,6 +100,9 @@ impl<C: Core> Reactor<C> {
 
     fn on_bytes(&mut self, id: ConnId, filled: Filled) {
         let Some(conn) = self.conns.find(id) else { return self.net.give_back(filled) };
+        if conn.is_layered {
+            return self.on_layered_bytes(id, filled);
+        }
         if conn.wanted == Reading::Once {
             conn.wanted = Reading::Pause;
         }
@@ -97,7 +121,7 @@ impl<C: Core> Reactor<C> {
         self.net.give_back(filled);
     }
 
-    fn on_peer_closed(&mut self, id: ConnId) {
+    pub(super) fn on_peer_closed(&mut self, id: ConnId) {
         let Some(conn) = self.conns.find(id) else { return };
         match conn.phase {
             Phase::Open => {
@@ -111,7 +135,7 @@ impl<C: Core> Reactor<C> {
         }
     }
 
-    fn want_nothing(&mut self, id: ConnId) {
+    pub(super) fn want_nothing(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.find(id) {
             conn.wanted = Reading::Pause;
         }
@@ -120,7 +144,7 @@ impl<C: Core> Reactor<C> {
     /// The transport failed. What had come in before can still be read, and may matter (a
     /// DISCONNECT ahead of the reset), so the receive in flight is not cancelled: with both sides
     /// shut down, it ends after the last byte.
-    fn on_failed(&mut self, id: ConnId) {
+    pub(super) fn on_failed(&mut self, id: ConnId) {
         let Some(conn) = self.conns.find(id) else { return };
         match conn.phase {
             Phase::Open | Phase::HalfClosed => conn.phase = Phase::Ended(CloseCause::Failed),
@@ -133,13 +157,16 @@ impl<C: Core> Reactor<C> {
     }
 
     pub(super) fn on_sent(&mut self, tag: ConnTag, output: Output, result: Result<(), Errno>) {
-        self.core.reuse(output);
         let Some(id) = self.conns.identify(tag) else {
             debug_assert!(false, "a send outlived its connection");
-            return;
+            return self.core.reuse(output);
         };
-        let Some(conn) = self.conns.find(id) else { return };
+        let Some(conn) = self.conns.find(id) else { return self.core.reuse(output) };
         conn.sending = false;
+        if conn.is_layered {
+            return self.on_layered_sent(id, output, result);
+        }
+        self.core.reuse(output);
         match (result, conn.phase) {
             (Ok(()), Phase::Open | Phase::HalfClosed | Phase::Ended(_)) => self.tell_drained(id),
             (Ok(()), Phase::Finishing) => {
@@ -152,7 +179,7 @@ impl<C: Core> Reactor<C> {
         self.settle(id);
     }
 
-    fn tell_drained(&mut self, conn: ConnId) {
+    pub(super) fn tell_drained(&mut self, conn: ConnId) {
         self.hear(Input::Drained { conn });
     }
 
@@ -175,6 +202,11 @@ impl<C: Core> Reactor<C> {
     pub(super) fn end_peers(&mut self, ended: &[ConnId]) {
         for &id in ended {
             if self.core.is_behind(id) {
+                self.ended.push(id);
+                continue;
+            }
+            let Some(conn) = self.conns.find(id) else { continue };
+            if conn.phase == Phase::HalfClosed && conn.is_layered && self.say_goodbye(id) {
                 self.ended.push(id);
                 continue;
             }
@@ -205,7 +237,11 @@ impl<C: Core> Reactor<C> {
             Phase::Aborting => Some(CloseCause::Asked),
             Phase::Released => None,
         };
+        self.let_in(id);
         let Some(conn) = self.conns.remove(id) else { return };
+        if conn.is_layered {
+            self.layers.remove(id);
+        }
         // The other shard owns the socket of a released connection.
         if let Some(cause) = cause {
             self.net.close(conn.socket);

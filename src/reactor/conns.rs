@@ -36,6 +36,10 @@ pub(super) struct Conn {
     /// The receive in flight has been asked to end.
     pub(super) cancelling: bool,
     pub(super) sending: bool,
+    /// [`super::layers::Layers`] has an entry for it.
+    pub(super) is_layered: bool,
+    /// Limits count it among the handshakes in progress.
+    pub(super) is_newcomer: bool,
 }
 
 const _: () = assert!(size_of::<Slot>() <= 32);
@@ -66,7 +70,7 @@ impl Conns {
     }
 
     /// Gives the socket a number. `Err` gives it back: 2^32 connections are open.
-    pub(super) fn open(&mut self, socket: Socket) -> Result<ConnId, Socket> {
+    pub(super) fn open(&mut self, socket: Socket, is_layered: bool) -> Result<ConnId, Socket> {
         let conn = Conn {
             socket,
             phase: Phase::Open,
@@ -74,6 +78,8 @@ impl Conns {
             receiving: false,
             cancelling: false,
             sending: false,
+            is_layered,
+            is_newcomer: false,
         };
         if let Some(index) = self.free.pop()
             && let Some(slot) = self.slots.get_mut(index as usize)
@@ -128,11 +134,11 @@ mod tests {
     #[test]
     fn a_late_number_finds_nobody() {
         let mut conns = Conns::default();
-        let first = conns.open(socket()).unwrap();
+        let first = conns.open(socket(), false).unwrap();
         assert!(conns.find(first).is_some());
         assert!(conns.remove(first).is_some());
         assert!(conns.remove(first).is_none());
-        let second = conns.open(socket()).unwrap();
+        let second = conns.open(socket(), true).unwrap();
         assert_eq!(second.index, first.index);
         assert!(conns.find(first).is_none());
         assert_eq!(conns.identify(ConnTag::new(first)), None);

@@ -3,12 +3,13 @@
 //! The order of a round is the core's: hand-overs, reads, sends, closes, doorbells.
 
 use rustix::net::Shutdown;
-use shards::ids::ConnId;
+use shards::ids::{ConnId, ShardId};
 use shards::shard::{Adopt, CloseCause, Closing, Input, Reading};
 use shards::store::StoreOutcome;
 
 use super::conns::Phase;
 use super::net_ring::Socket;
+use super::orders::Crossing;
 use super::{Core, Reactor};
 
 impl<C: Core> Reactor<C> {
@@ -19,10 +20,8 @@ impl<C: Core> Reactor<C> {
         self.outbox.stopped = self.applied.stopped;
         let mut round = std::mem::take(&mut self.applied);
 
-        for &(conn, closing) in &round.closes {
-            if closing == Closing::Release {
-                self.release(conn);
-            }
+        for &(conn, to) in &round.releases {
+            self.release(conn, to);
         }
         self.adopts.append(&mut round.adopts);
         for &(conn, reading) in &round.reads {
@@ -31,9 +30,9 @@ impl<C: Core> Reactor<C> {
         for &conn in &round.sends {
             self.send(conn);
         }
+        self.send_wired();
         for &(conn, closing) in &round.closes {
             match closing {
-                Closing::Release => {}
                 Closing::Finish => self.finish(conn),
                 Closing::Abort => self.abort(conn),
             }
@@ -44,7 +43,10 @@ impl<C: Core> Reactor<C> {
                 self.net.ring_doorbell(ring);
             }
         }
-        self.notes.write(self.shard, self.clock.now().time, &round.notes);
+        if !round.notes.is_empty() {
+            self.notes.write(self.clock.now().time, &round.notes);
+            self.count_failures(&round.notes);
+        }
         for (ticket, _) in round.stores.drain(..) {
             // There is no durable store yet, and a message must not count as safe that is not.
             self.hear(Input::Stored { ticket, outcome: StoreOutcome::Failed });
@@ -57,11 +59,20 @@ impl<C: Core> Reactor<C> {
     pub(super) fn hear_adopts(&mut self) {
         let mut adopts = std::mem::take(&mut self.adopts);
         for Adopt { origin, bytes } in adopts.drain(..) {
+            let mut layered = None;
+            if Socket::is_layered(origin.handle) {
+                layered = self.take_crossing(origin.handle);
+                if layered.is_none() {
+                    // The mail was quicker; the other shard sends its layers in this very turn.
+                    self.adopts.push(Adopt { origin, bytes });
+                    continue;
+                }
+            }
             let Some(socket) = Socket::from_handle(origin.handle) else {
                 debug_assert!(false, "handle {} is no descriptor", origin.handle);
                 continue;
             };
-            let conn = match self.conns.open(socket) {
+            let conn = match self.conns.open(socket, layered.is_some()) {
                 Ok(conn) => conn,
                 Err(socket) => {
                     self.net.close(socket);
@@ -69,12 +80,24 @@ impl<C: Core> Reactor<C> {
                 }
             };
             self.hear(Input::Opened { conn, origin });
+            self.identify_user(conn, origin.listener);
+            let has_peer_ended = layered.as_ref().is_some_and(|layered| layered.has_peer_ended);
+            if let Some(mut layered) = layered {
+                layered.is_told = false;
+                self.layers.insert(conn, layered);
+                self.identify(conn);
+            }
             self.hear(Input::Received { conn, bytes: &bytes });
+            if has_peer_ended {
+                self.end_of_peer(conn);
+            }
         }
-        self.adopts = adopts;
+        if self.adopts.is_empty() {
+            self.adopts = adopts;
+        }
     }
 
-    fn release(&mut self, id: ConnId) {
+    fn release(&mut self, id: ConnId, to: ShardId) {
         let Some(conn) = self.conns.find(id) else { return };
         conn.phase = Phase::Released;
         conn.wanted = Reading::Pause;
@@ -82,6 +105,12 @@ impl<C: Core> Reactor<C> {
         if conn.receiving && !conn.cancelling {
             conn.cancelling = true;
             self.net.cancel_receive(id);
+        }
+        let is_layered = conn.is_layered;
+        self.let_in(id);
+        if is_layered && let Some(layered) = self.layers.remove(id) {
+            let handle = layered.origin.handle;
+            self.stations.cross(to, Crossing { handle, layered });
         }
         self.settle(id);
     }
@@ -92,6 +121,10 @@ impl<C: Core> Reactor<C> {
             return;
         }
         conn.wanted = reading;
+        if conn.is_newcomer && reading == Reading::Stream {
+            self.let_in(id);
+        }
+        let Some(conn) = self.conns.find(id) else { return };
         if reading == Reading::Pause && conn.receiving && !conn.cancelling {
             conn.cancelling = true;
             self.net.cancel_receive(id);
@@ -102,6 +135,9 @@ impl<C: Core> Reactor<C> {
     fn send(&mut self, id: ConnId) {
         let Some(conn) = self.conns.find(id) else { return };
         let output = self.core.take_output(id);
+        if conn.is_layered {
+            return self.send_through(id, output);
+        }
         debug_assert!(!conn.sending, "the core asked for a second send of {id:?}");
         match conn.phase {
             Phase::Open | Phase::HalfClosed | Phase::Ended(_) | Phase::Finishing
@@ -119,7 +155,7 @@ impl<C: Core> Reactor<C> {
     }
 
     /// Ends our side once everything is sent, and waits for the peer's end.
-    fn finish(&mut self, id: ConnId) {
+    pub(super) fn finish(&mut self, id: ConnId) {
         let Some(conn) = self.conns.find(id) else { return };
         if conn.phase != Phase::Open {
             return;
@@ -139,6 +175,10 @@ impl<C: Core> Reactor<C> {
             if conn.phase != Phase::Finishing || conn.sending {
                 continue;
             }
+            if conn.is_layered && self.say_goodbye(id) {
+                continue;
+            }
+            let Some(conn) = self.conns.find(id) else { continue };
             conn.socket.shutdown(Shutdown::Write);
             // Without a receive in flight the peer's end has come already.
             conn.phase = if conn.receiving { Phase::Lingering } else { Phase::Aborting };

@@ -1,13 +1,16 @@
 //! One shard's listening sockets and their accepts.
 
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use shards::time::Time;
 
 use super::net_ring::NetRing;
+use crate::accounts::Accounts;
 
 /// How long a listener rests after the process ran out of descriptors or memory, unless a connection
 /// is closed earlier.
@@ -16,10 +19,32 @@ const REST: Duration = Duration::from_millis(100);
 /// A bound, listening socket of one shard.
 #[derive(Debug)]
 pub struct Listener {
-    pub socket: TcpListener,
+    pub socket: OwnedFd,
     /// Position in the configuration.
     pub position: u16,
-    pub address: SocketAddr,
+    pub bound: Bound,
+}
+
+/// What a listener is bound to.
+#[derive(Clone, Debug)]
+pub enum Bound {
+    Tcp(SocketAddr),
+    Unix {
+        path: PathBuf,
+        /// If the user of the process at the other end is who a client is: the names of all users.
+        accounts: Option<Arc<Accounts>>,
+    },
+}
+
+impl Bound {
+    /// The address, unless it is a unix socket.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -54,6 +79,17 @@ impl Listeners {
     pub(super) fn position(&self, index: u32) -> u16 {
         let accepting = self.all.get(index as usize);
         accepting.and_then(|accepting| accepting.listener.as_ref()).map_or(0, |l| l.position)
+    }
+
+    /// How users are called, on a listener where they are the identity of its clients.
+    pub(super) fn accounts(&self, position: u16) -> Option<&Accounts> {
+        let listeners = self.all.iter().filter_map(|accepting| accepting.listener.as_ref());
+        listeners.filter(|listener| listener.position == position).find_map(|listener| {
+            match &listener.bound {
+                Bound::Tcp(_) => None,
+                Bound::Unix { accounts, .. } => accounts.as_deref(),
+            }
+        })
     }
 
     /// Takes note of an accept's completion and goes on accepting if that makes sense.

@@ -5,42 +5,56 @@
 //! do, sleeps. Nothing here knows MQTT. All state lives on the shard's thread; what is shared is in
 //! [`Stations`].
 
+mod admit;
 mod buffers;
 mod clock;
 mod completions;
 mod conns;
 mod core;
 mod effects;
+mod layered;
+mod layers;
 mod listeners;
 mod memory;
 mod net_ring;
 mod notes;
 mod op;
+mod orders;
 mod park;
 mod sending;
 mod sleeper;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use gate::admission::{Admission, Rules};
+use gate::transport::Passage;
 use shards::ids::{ConnId, ShardId};
 use shards::shard::{Adopt, Input, Outbox, Output};
 use shards::time::Time;
 
+pub(crate) use self::clock::monotonic;
 pub use self::core::Core;
-pub use self::listeners::Listener;
+pub use self::layers::Transports;
+pub use self::listeners::{Bound, Listener};
 pub use self::net_ring::BufferSizes;
 pub(crate) use self::net_ring::probe;
+pub use self::orders::Order;
 pub use self::park::{Idle, Stations};
 
+use self::admit::Newcomer;
 use self::clock::{Clock, LoadMeter};
 use self::conns::Conns;
+use self::layers::Layers;
 use self::listeners::Listeners;
 use self::memory::GiveBack;
 use self::net_ring::{NetRing, Raw};
-use self::notes::RateLimit;
+use self::notes::Notes;
 use self::op::ConnTag;
+use self::orders::Crossing;
 
 /// Completions of one turn. More would make those at the end wait for the answers to those at the start.
 const COMPLETIONS_PER_TURN_MAX: usize = 512;
@@ -71,6 +85,9 @@ pub struct ReactorParts {
     pub idle: Idle,
     pub buffers: BufferSizes,
     pub listeners: Vec<Listener>,
+    pub transports: Transports,
+    /// This shard's share of the limits on new connections.
+    pub admission: Rules,
     pub stations: Arc<Stations>,
 }
 
@@ -83,11 +100,18 @@ pub struct Reactor<C> {
     stations: Arc<Stations>,
     net: NetRing,
     conns: Conns,
+    layers: Layers,
+    admission: Admission,
+    /// Where the connections come from that count as handshakes; only those.
+    newcomers: HashMap<u32, Newcomer>,
+    /// That of the connection which is being accepted.
+    newcomer: Option<Newcomer>,
+    transports: Transports,
     listeners: Listeners,
     clock: Clock,
     load: LoadMeter,
     memory: GiveBack,
-    notes: RateLimit,
+    notes: Notes,
     /// Effects of the inputs given since the last round.
     outbox: Outbox,
     /// The round that is being applied; swapped with `outbox`, so that both keep their memory.
@@ -104,6 +128,13 @@ pub struct Reactor<C> {
     /// Inputs that applying effects led to.
     drained: Vec<ConnId>,
     adopts: Vec<Adopt>,
+    orders: Receiver<Order>,
+    /// Layers whose connections have not come yet.
+    crossings: Vec<Crossing>,
+    /// Layered connections with something to send.
+    wired: Vec<ConnId>,
+    /// What came out of layers last; empty between two receives, keeps its memory.
+    passage: Passage,
     /// The core was given inputs since its last flush.
     unflushed: bool,
     busy_turns: u32,
@@ -142,6 +173,8 @@ impl<C: Core> Reactor<C> {
     /// If the ring or its buffers cannot be made.
     pub fn new(core: C, parts: ReactorParts) -> io::Result<Self> {
         let mut net = NetRing::new(parts.buffers)?;
+        let orders = parts.stations.take_orders(parts.shard);
+        let orders = orders.ok_or_else(|| io::Error::other("the shard runs already"))?;
         if let Some(bell) = parts.stations.bell(parts.shard) {
             net.watch_bell(bell);
         }
@@ -156,11 +189,16 @@ impl<C: Core> Reactor<C> {
             stations: parts.stations,
             net,
             conns: Conns::default(),
+            layers: Layers::default(),
+            admission: Admission::new(parts.admission),
+            newcomers: HashMap::new(),
+            newcomer: None,
+            transports: parts.transports,
             listeners,
             clock,
             load: LoadMeter::new(now),
             memory: GiveBack::default(),
-            notes: RateLimit::new(now),
+            notes: Notes::new(parts.shard, now),
             outbox: Outbox::default(),
             applied: Outbox::default(),
             batch: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
@@ -170,6 +208,10 @@ impl<C: Core> Reactor<C> {
             finishing: Vec::new(),
             drained: Vec::new(),
             adopts: Vec::new(),
+            orders,
+            crossings: Vec::new(),
+            wired: Vec::new(),
+            passage: Passage::default(),
             unflushed: false,
             busy_turns: 0,
             stop: StopState::Running,
@@ -218,7 +260,7 @@ impl<C: Core> Reactor<C> {
             memory::give_back();
         }
         self.listeners.retry(now.time, &mut self.net);
-        self.notes.report(self.shard, now.time);
+        self.notes.report(now.time);
         self.hear_stop();
         self.apply_all();
         if reaped == COMPLETIONS_PER_TURN_MAX || self.has_follow_up() {
@@ -328,10 +370,10 @@ impl<C: Core> Reactor<C> {
     /// Watches memory: true if nothing came for as long as `limit`; `None` watches until something
     /// comes. The time counts as idle.
     fn watch(&mut self, limit: Option<Duration>) -> bool {
-        let start = clock::monotonic();
+        let start = monotonic();
         let deadline = self.next_alarm();
         let (slept, now) = loop {
-            let now = clock::monotonic();
+            let now = monotonic();
             if self.net.is_ready()
                 || self.core.has_mail()
                 || self.stations.is_stopping() && self.stop == StopState::Running
@@ -353,12 +395,12 @@ impl<C: Core> Reactor<C> {
 
     /// Submits, and sleeps in the net ring until a completion, a doorbell or the next deadline.
     fn sleep(&mut self) -> io::Result<()> {
-        let start = clock::monotonic();
+        let start = monotonic();
         let timeout = self.next_alarm().map(|alarm| alarm.since(start));
         let may_sleep = self.stations.lie_down(self.shard, || self.core.has_mail());
         let result = if may_sleep && timeout != Some(Duration::ZERO) {
             let result = self.net.submit_and_sleep(timeout);
-            self.load.add_idle(clock::monotonic().since(start));
+            self.load.add_idle(monotonic().since(start));
             result
         } else {
             self.net.submit()

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 use rustix::io::Errno;
-use rustix::net::Shutdown;
+use rustix::net::{AddressFamily, Shutdown};
 use shards::ids::ConnId;
 use shards::shard::Output;
 
@@ -45,25 +45,46 @@ pub struct BufferSizes {
     pub bytes: u32,
 }
 
+/// Bit of a handle, above all descriptors.
+const LAYERED: u64 = 1 << 32;
+
 /// A connected socket as the kernel numbers it. Closing it is the owner's duty ([`NetRing::close`]),
 /// because it may move to another shard, or wait for operations in flight.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Socket(RawFd);
 
 impl Socket {
-    /// The number that travels with a connection that moves ([`shards::shard::Origin`]).
-    pub(super) fn handle(&self) -> u64 {
-        u64::from(self.0.unsigned_abs())
+    /// The number that travels with a connection that moves ([`shards::shard::Origin`]), and whether its
+    /// layers follow it.
+    pub(super) fn handle(&self, is_layered: bool) -> u64 {
+        u64::from(self.0.unsigned_abs()) | if is_layered { LAYERED } else { 0 }
+    }
+
+    /// True for the handle of a connection that has layers.
+    pub(super) fn is_layered(handle: u64) -> bool {
+        handle & LAYERED != 0
     }
 
     /// The socket behind a handle. `None` if it cannot be a descriptor's number.
     pub(super) fn from_handle(handle: u64) -> Option<Self> {
-        RawFd::try_from(handle).ok().map(Self)
+        RawFd::try_from(handle & !LAYERED).ok().map(Self)
     }
 
+    /// Where the peer is. A unix socket's is nowhere: the unspecified address, port 0, which no TCP
+    /// connection comes from.
     pub(super) fn peer(&self) -> Result<SocketAddr, Errno> {
-        let peer = rustix::net::getpeername(self.borrow())?.ok_or(Errno::NOTCONN)?;
+        let Some(peer) = rustix::net::getpeername(self.borrow())? else {
+            return Err(Errno::NOTCONN);
+        };
+        if peer.address_family() == AddressFamily::UNIX {
+            return Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        }
         SocketAddr::try_from(peer).map_err(|_| Errno::AFNOSUPPORT)
+    }
+
+    /// The user of the process at the other end of a unix socket, as it was when it connected.
+    pub(super) fn peer_user(&self) -> Result<u32, Errno> {
+        rustix::net::sockopt::socket_peercred(self.borrow()).map(|peer| peer.uid.as_raw())
     }
 
     /// Ends our side or both sides, at once. A system call of its own: io_uring hands its shutdown

@@ -3,11 +3,14 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use shards::ids::ShardId;
 
 use super::net_ring::Bell;
+use super::orders::{Crossing, Order};
 use super::sleeper::Sleeper;
 
 /// What a shard does when there is nothing to do.
@@ -27,6 +30,9 @@ struct Station {
     /// The doorbell is the shard's net ring.
     sleeper: Sleeper<OwnedFd>,
     bell: Bell,
+    orders: Sender<Order>,
+    /// Until the shard's reactor takes it.
+    hears: Mutex<Option<Receiver<Order>>>,
 }
 
 /// The places where the shards of one process sleep, and how they stop. Shared by all shards and the
@@ -42,7 +48,11 @@ impl Stations {
     /// # Errors
     /// If the descriptors that wake the shards cannot be made.
     pub fn new(shards: u8) -> io::Result<Self> {
-        let station = |_| Ok(Station { sleeper: Sleeper::new(), bell: Bell::new()? });
+        let station = |_| {
+            let (orders, hears) = channel();
+            let hears = Mutex::new(Some(hears));
+            Ok(Station { sleeper: Sleeper::new(), bell: Bell::new()?, orders, hears })
+        };
         let stations = (0..shards).map(station).collect::<io::Result<_>>()?;
         Ok(Self { stations, stopping: AtomicBool::new(false), stopped: AtomicUsize::new(0) })
     }
@@ -51,6 +61,29 @@ impl Stations {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.wake_all();
+    }
+
+    /// Gives an order to a shard. Nothing happens if the shard has ended.
+    pub fn order(&self, shard: ShardId, order: Order) {
+        if let Some(station) = self.stations.get(shard.index()) {
+            // Fails when the shard is gone, and its connections with it.
+            let _ = station.orders.send(order);
+            station.bell.ring();
+        }
+    }
+
+    /// Sends layers after their connection. The mail about it wakes the shard.
+    pub(super) fn cross(&self, shard: ShardId, crossing: Crossing) {
+        if let Some(station) = self.stations.get(shard.index()) {
+            // As above.
+            let _ = station.orders.send(Order::Crossing(crossing));
+        }
+    }
+
+    /// The shard's end of its orders, once.
+    pub(super) fn take_orders(&self, shard: ShardId) -> Option<Receiver<Order>> {
+        let station = self.stations.get(shard.index())?;
+        station.hears.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn is_stopping(&self) -> bool {

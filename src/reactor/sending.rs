@@ -156,7 +156,7 @@ impl Sending {
 }
 
 /// The output's bytes in order: own bytes up to each splice, the splice, and the rest.
-fn pieces(output: &Output) -> impl Iterator<Item = &[u8]> {
+pub(super) fn pieces(output: &Output) -> impl Iterator<Item = &[u8]> {
     let mut start = 0;
     let spliced = output.splices.iter().flat_map(move |(end, payload)| {
         let own = output.bytes.get(start..*end).unwrap_or_default();

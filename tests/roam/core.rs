@@ -12,12 +12,13 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gate::admission::Rules;
 use glommio::{LocalExecutorBuilder, Placement};
 use muring::listen;
-use muring::reactor::{BufferSizes, Core, Idle, Reactor, ReactorParts, Stations};
+use muring::reactor::{BufferSizes, Core, Idle, Reactor, ReactorParts, Stations, Transports};
 use shards::ids::{ConnId, ShardId};
 use shards::mailbox::{Mailboxes, mesh};
-use shards::shard::{Adopt, Closing, Input, Origin, Outbox, Output, Reading};
+use shards::shard::{Adopt, Input, Origin, Outbox, Output, Reading};
 use shards::time::{Now, Time};
 
 /// Bytes beyond which what has come travels beside the record.
@@ -90,8 +91,8 @@ impl RoamCore {
         let origin = entry.origin;
         self.conns.remove(&conn);
         self.tally.left += 1;
-        out.closes.push((conn, Closing::Release));
         let to = self.next_shard();
+        out.releases.push((conn, to));
         let is_beside = bytes.len() >= PARCEL_BYTES_MIN;
         let parcel = is_beside.then(|| Bytes::copy_from_slice(bytes));
         self.mail.post(to, parcel, |record| {
@@ -143,10 +144,13 @@ impl Core for RoamCore {
             Input::Mail { from } => self.on_mail(from, out),
             Input::Stop => out.stopped = true,
             Input::Deadline | Input::Load { .. } => {}
-            Input::Identified { .. }
-            | Input::Authenticated { .. }
-            | Input::Rules { .. }
-            | Input::Stored { .. } => panic!("nobody asked for it"),
+            Input::Identified { conn, peer, .. } => {
+                assert!(self.conns.contains_key(&conn));
+                assert_eq!(peer, Some("192.0.2.1:4711".parse().unwrap()));
+            }
+            Input::Authenticated { .. } | Input::Rules { .. } | Input::Stored { .. } => {
+                panic!("nobody asked for it")
+            }
         }
     }
 
@@ -198,10 +202,10 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn start(shards: u8, ring_bytes: usize, idle: Idle) -> Self {
+    pub(crate) fn start(shards: u8, ring_bytes: usize, idle: Idle, transports: Transports) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let listeners = listen::open(&[(0, any)], usize::from(shards)).unwrap();
-        let address = listeners[0][0].address;
+        let address = listeners[0][0].bound.address().unwrap();
         let stations = Arc::new(Stations::new(shards).unwrap());
         let (closed_in, closed) = channel();
         let (tallies_in, tallies) = channel();
@@ -219,7 +223,16 @@ impl World {
             };
             let stations = Arc::clone(&stations);
             let buffers = BufferSizes { count: 16, bytes: 1024 };
-            let parts = ReactorParts { shard: own, idle, buffers, listeners, stations };
+            let transports = transports.clone();
+            let parts = ReactorParts {
+                transports,
+                admission: Rules::default(),
+                shard: own,
+                idle,
+                buffers,
+                listeners,
+                stations,
+            };
             thread::spawn(move || {
                 let executor = LocalExecutorBuilder::new(Placement::Unbound).make().unwrap();
                 executor.run(async move {

@@ -17,13 +17,14 @@ const CORES: [usize; 4] = [0, 1, 2, 3];
 pub fn check(data: &[u8]) {
     let Some((&place, text)) = data.split_first() else { return };
     let Ok(text) = str::from_utf8(text) else { return };
+    let variables = if place % 3 == 2 { variables(text) } else { Vec::new() };
     let (loaded, file) = match place % 3 {
         0 => (load_file(text), Some(text)),
         1 => (load_flags(text), None),
-        _ => (load_environment(text), None),
+        _ => (load_environment(&variables), None),
     };
     match loaded {
-        Some(Ok(loaded)) => check_printed(&loaded),
+        Some(Ok(loaded)) => check_printed(&loaded, variables),
         Some(Err(error)) => check_error(&error, file),
         None => {}
     }
@@ -60,8 +61,10 @@ fn load(
 }
 
 fn load_file(text: &str) -> Option<Result<Loaded, ConfigError>> {
-    let listen = text.parse::<Table>().ok().and_then(|table| table.get("listen").cloned());
-    if listen.is_some_and(|listen| has_host_name(&listen)) {
+    let table = text.parse::<Table>().unwrap_or_default();
+    let listeners = table.get("listener").and_then(Value::as_array).into_iter().flatten();
+    let addresses = listeners.filter_map(|listener| listener.get("address"));
+    if table.get("listen").into_iter().chain(addresses).any(has_host_name) {
         return None;
     }
     let file = File::new(text);
@@ -74,17 +77,17 @@ fn load_flags(text: &str) -> Option<Result<Loaded, ConfigError>> {
     (!set.iter().any(is_listen)).then(|| load(None, set, Vec::new()))
 }
 
-fn load_environment(text: &str) -> Option<Result<Loaded, ConfigError>> {
-    let variables: Vec<(String, String)> = text
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+fn variables(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().filter_map(|line| line.split_once('='));
+    lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn load_environment(variables: &[(String, String)]) -> Option<Result<Loaded, ConfigError>> {
     let may_ask = |(name, _): &(String, String)| {
         let name = name.to_uppercase();
         name.contains("LISTEN") || name == "MURING_CONFIG"
     };
-    (!variables.iter().any(may_ask)).then(|| load(None, Vec::new(), variables))
+    (!variables.iter().any(may_ask)).then(|| load(None, Vec::new(), variables.to_vec()))
 }
 
 /// Looking up a name would ask the network.
@@ -101,9 +104,10 @@ fn has_host_name(value: &Value) -> bool {
 }
 
 /// The resolved configuration is a file that says the same.
-fn check_printed(loaded: &Loaded) {
+fn check_printed(loaded: &Loaded, variables: Vec<(String, String)>) {
     let file = File::new(&loaded.printed);
-    let again = load(Some(&file.0), Vec::new(), Vec::new());
+    // Secrets may be in variables.
+    let again = load(Some(&file.0), Vec::new(), variables);
     let again = again.unwrap_or_else(|error| panic!("{error}: printed\n{}", loaded.printed));
     assert_eq!(again.config, loaded.config, "printed\n{}", loaded.printed);
     assert_eq!(again.printed, loaded.printed, "printed twice");
@@ -132,6 +136,8 @@ fn check_place(place: &Source, file: Option<&str>, key: Option<&str>) {
             let lines: Vec<&str> = text.split('\n').collect();
             let blamed = lines[line - 1];
             let name = key.and_then(|key| key.rsplit('.').next()).unwrap_or_default();
+            // A table of an array has no name of its own.
+            let name = if name.ends_with(']') { "" } else { name };
             let is_escaped = blamed.contains('\\');
             assert!(blamed.contains(name) || is_escaped, "line {line} has no {name}:\n{text}");
         }

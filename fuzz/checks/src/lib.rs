@@ -13,6 +13,8 @@ pub mod filter;
 pub mod frame;
 pub mod jwt;
 pub mod packet;
+pub mod passwd;
+pub mod scram;
 pub mod seeds;
 pub mod session;
 pub mod trie;
@@ -26,7 +28,7 @@ use shards::ids::Version;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 26] = [
     ("frame", frame::check),
     ("chunks", chunks::check),
     ("filter", filter::check),
@@ -36,6 +38,8 @@ pub const TARGETS: [Target; 24] = [
     ("config", config::check),
     ("acl", acl::check),
     ("jwt", jwt::check),
+    ("passwd", passwd::check),
+    ("scram", scram::check),
     ("packet_connect", packet::connect),
     ("packet_connack", packet::connack),
     ("packet_publish", packet::publish),

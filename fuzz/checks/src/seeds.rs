@@ -7,7 +7,7 @@ use shards::rng::Rng;
 
 use crate::jwt;
 use crate::vectors::{self, Vector};
-use crate::{TARGETS, version_byte};
+use crate::{TARGETS, passwd, scram, version_byte};
 
 /// Packet type of CONNECT, in the upper half of the first byte.
 const CONNECT: u8 = 1;
@@ -32,12 +32,24 @@ const FILTERS: [&str; 14] = [
     "ä/€\nä/€",
 ];
 
-const CONFIGS: [&str; 8] = [
+const CONFIGS: [&str; 13] = [
     "\0listen = [\"127.0.0.1:1883\", \"[::1]:1883\"]\nshards = 2\ncores = \"0-1,3\"\nidle = \"spin\"\n",
     "\0idle = 25\nlog = \"json\"\nlog_level = \"debug\"\n[session]\noverflow = \"refuse\"\n",
     "\0[limits]\nlinger_ms = -1\n",
     "\0[share]\nstrategy = \"sticky\"\n[mqtt]\nmaximum_qos = 3\n",
     "\0[limits]\npacket_bytes_maxx = 5\n",
+    "\0[[listener]]\nkind = \"mqtts\"\naddress = \"127.0.0.1:1\"\nauthentication = [\"x509\"]\n\
+     [listener.tls]\ncertificate = \"a\"\nkey = \"b\"\nclient_ca = \"c\"\n\
+     client_certificates = \"required\"\nidentity = \"common_name\"\n\
+     [[listener.tls.additional]]\ncertificate = \"d\"\nkey = \"file:e\"\n",
+    "\0[[listener]]\nkind = \"unix\"\npath = \"a\"\nmode = \"600\"\nowner = \"0:0\"\n\
+     [[listener]]\nkind = \"ws\"\naddress = \"[::1]:0\"\nproxy_protocol = true\n\
+     proxy_networks = [\"10.0.0.0/8\"]\n[listener.websocket]\norigins = [\"http://a\"]\n",
+    "\0[[listener]]\naddress = \"127.0.0.1:0\"\nauthentication = [\"password\", \"jwt\"]\n\
+     mount_point = \"m/\"\n[auth.password]\nfile = \"a\"\n[auth.jwt]\nsecret = \"file:b\"\n\
+     [auth.jwt.claims]\na = \"b\"\n[admission]\npenalty_s = 900\n",
+    "\0[[listener]]\n[[listener]]\nkind = \"unix\"\n",
+    "\u{2}MURING_AUTH_JWT_SECRET=env:MURING_X\nMURING_X=a\nMURING_ACL_FILE=a/../b\n",
     "\u{1}limits.linger_ms=5\nsession.overflow=disconnect\nshards=3\ncores=0-3\n",
     "\u{2}MURING_SHARDS=2\nMURING_LIMITS_LINGER_MS=7\nMURING_IDLE=park\n",
     "\u{2}MURING_SESSION_EMPTY_CLIENT_ID=no\nMURING_SERVICE_HOST=10.0.0.1\n",
@@ -80,6 +92,8 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "config" => configs(),
         "acl" => ACLS.iter().map(|text| text.as_bytes().to_vec()).collect(),
         "jwt" => tokens(),
+        "passwd" => passwds(),
+        "scram" => scrams(),
         "trie" => noise(1, 24),
         "session" => noise(2, 48),
         packet => packets(packet, &vectors),
@@ -169,6 +183,30 @@ fn tokens() -> Vec<Vec<u8>> {
     let signed = CLAIMS.iter().map(|claims| jwt::sign(claims.as_bytes()));
     let tokens = signed.chain([jwt::SIGNED.to_owned()]);
     payloads.chain(tokens.map(|token| [&[0], token.as_bytes()].concat())).collect()
+}
+
+fn passwds() -> Vec<Vec<u8>> {
+    let scram = format!("anna\nanna:{}\n  # comment\nbert:{0}", passwd::ENTRY);
+    let sha512 = format!("x\nbert:$6$AQIDBAUGBwgJCgsM${}==\n", "A".repeat(86));
+    let pbkdf2 = format!("x y\r\n bert : $7$101$AQIDBAUGBwgJCgsM${}==\r\n", "A".repeat(86));
+    let argon2id = "carl\ncarl:$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$\
+        nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4\n";
+    let plain = "x\n# plain\n\nanna:secret\nbert:pa:ss\n";
+    [scram, sha512, pbkdf2, argon2id.to_owned(), plain.to_owned()].map(String::into_bytes).into()
+}
+
+fn scrams() -> Vec<Vec<u8>> {
+    let last = scram::LAST;
+    [
+        format!("\u{1}{last}"),
+        format!("\0n,,n=user,r=abc\n{last}"),
+        format!("\0y,a=user,n=user,r=abc,x=y\n{}", last.replace("biws", "eSxhPXVzZXIs")),
+        format!("\0n,,n=no=2Cbo=3Ddy,r=abc\n{last}"),
+        format!("\0n,,m=x,n=user,r=abc\n{last}"),
+        format!("\0p=tls-exporter,,n=user,r=abc\n{last}"),
+    ]
+    .map(String::into_bytes)
+    .into()
 }
 
 /// Operations are read out of any bytes.

@@ -1,8 +1,8 @@
 //! Everything a shard can ask for.
 //!
 //! `handle` appends to an [`Outbox`]; the shell applies it after a bounded number of inputs and
-//! clears it, so the lists keep their memory. Order: closes of kind [`Closing::Release`] and
-//! adoptions first, then reads, then sends, then the other closes, then one doorbell per target.
+//! clears it, so the lists keep their memory. Order: releases and
+//! adoptions first, then reads, then sends, then closes, then one doorbell per target.
 
 use crate::ids::{ConnId, ShardId, StoreTicket};
 use crate::origin::Origin;
@@ -29,9 +29,6 @@ pub enum Closing {
     Finish,
     /// End it now. Bytes not yet sent are lost.
     Abort,
-    /// Forget the connection without touching its transport: it has moved to another shard. No
-    /// `Closed` follows.
-    Release,
 }
 
 /// A connection that comes from another shard. The shell gives it a [`ConnId`] of its own, then
@@ -48,6 +45,8 @@ pub struct Note {
     pub origin: Origin,
     /// Empty before CONNECT.
     pub client_id: String,
+    /// The topic or filter that was denied; the connection goes on then. Else empty.
+    pub topic: String,
     pub reject: Reject,
 }
 
@@ -55,6 +54,10 @@ pub struct Note {
 #[derive(Debug, Default)]
 pub struct Outbox {
     pub stores: Vec<(StoreTicket, StoreOp)>,
+    /// Connections that have moved to another shard: the shell forgets them without touching their
+    /// transports. What it knows of a transport beyond [`Origin::handle`] it sends there itself. No
+    /// `Closed` follows.
+    pub releases: Vec<(ConnId, ShardId)>,
     pub adopts: Vec<Adopt>,
     pub reads: Vec<(ConnId, Reading)>,
     /// Connections whose out buffer has bytes: call `take_output` once for each. A connection is
@@ -72,6 +75,7 @@ impl Outbox {
     /// Forgets all effects, keeps the memory. `stopped` stays.
     pub fn clear(&mut self) {
         self.stores.clear();
+        self.releases.clear();
         self.adopts.clear();
         self.reads.clear();
         self.sends.clear();
