@@ -5,6 +5,7 @@ use shards::codec::{Framed, frame};
 use shards::ids::Version;
 use shards::rng::Rng;
 
+use crate::jwt;
 use crate::transport::REQUEST;
 use crate::vectors::{self, Vector};
 use crate::{TARGETS, passwd, scram, version_byte};
@@ -57,6 +58,31 @@ const CONFIGS: [&str; 13] = [
     "\u{2}MURING_SESSION_EMPTY_CLIENT_ID=no\nMURING_SERVICE_HOST=10.0.0.1\n",
 ];
 
+/// List, client identifier, user name, topic, filter.
+const ACLS: [&str; 10] = [
+    "topic a/#\ntopic deny a/b\n\0c\0\0a/b\0a/+",
+    "user ann\ntopic read a/+\nuser bob\ntopic write #\n\0c\0ann\0a/x\0#",
+    "pattern dev/%c/%u/#\npattern deny dev/%c/secret\n\0c\0u\0dev/c/u/x\0dev/c/#",
+    "pattern read %u\n\0c\0\0c\0+",
+    "pattern %c/#\n\0+\0u\0x/y\0+/y",
+    "topic $SYS/#\n\0c\0\0$SYS/broker/connection/b/state\0$SYS/#",
+    "# c\n\n  topic  readwrite  a b\r\n\0c\0\0a b\0a b",
+    "topic read\ntopic deny\n\0c\0\0deny\0$share/g/deny",
+    "topic bad line\n",
+    "user  \n",
+];
+
+const CLAIMS: [&str; 8] = [
+    r#"{"sub":"ann","exp":2000000}"#,
+    r#"{"sub":"ann","exp":2000000,"nbf":1000001}"#,
+    r#"{"sub":"ann","exp":1000000.5,"pub":["a/%c","b/+/#"],"subs":"%u"}"#,
+    r#"{"sub":"+","exp":1e10,"pub":"%u"}"#,
+    r#"{"sub":"a","sub":"b","exp":2000000}"#,
+    r#"{"sub":"ann","exp":999999}"#,
+    r#"{"sub":"ann","exp":2000000,"aud":["x"]}"#,
+    r#"[{"exp":{}},[[[]]],"\ud83d\ude42",-0.5e3,null,true]"#,
+];
+
 /// The inputs of one target. Empty for a name that no target has.
 #[must_use]
 pub fn of(target: &str) -> Vec<Vec<u8>> {
@@ -67,6 +93,8 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "conn" => conns(&vectors),
         "filter" => FILTERS.iter().map(|text| text.as_bytes().to_vec()).collect(),
         "config" => configs(),
+        "acl" => ACLS.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        "jwt" => tokens(),
         "passwd" => passwds(),
         "scram" => scrams(),
         "proxy" => proxies(),
@@ -153,6 +181,14 @@ fn configs() -> Vec<Vec<u8>> {
     let example = format!("\0{}", include_str!("../../../config/muring.toml"));
     let texts = CONFIGS.iter().map(|text| text.as_bytes().to_vec());
     texts.chain([example.into_bytes()]).collect()
+}
+
+/// Payloads, the tokens that they make, and one that another key signed.
+fn tokens() -> Vec<Vec<u8>> {
+    let payloads = CLAIMS.iter().map(|claims| [&[1], claims.as_bytes()].concat());
+    let signed = CLAIMS.iter().map(|claims| jwt::sign(claims.as_bytes()));
+    let tokens = signed.chain([jwt::SIGNED.to_owned()]);
+    payloads.chain(tokens.map(|token| [&[0], token.as_bytes()].concat())).collect()
 }
 
 fn passwds() -> Vec<Vec<u8>> {

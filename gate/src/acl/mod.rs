@@ -113,6 +113,9 @@ impl Acl {
             let whole = self.may_read(who, filter);
             return if whole { Coverage::Whole } else { Coverage::None };
         }
+        if filter.starts_with(SHARE) {
+            return Coverage::None;
+        }
         let of_user = Zones::of(self.rules_of(who), who, filter);
         if let Some(coverage) = of_user.settled(Relation::Apart) {
             return coverage;

@@ -72,6 +72,7 @@ fn topics_of_the_broker_are_apart() {
     assert!(!acl.may_read(&NOBODY, "$share/g/t") && !acl.may_write(&NOBODY, "$share/g/t"));
     assert_eq!(acl.coverage(&NOBODY, "$SYS/#"), Coverage::Whole);
     assert_eq!(acl.coverage(&NOBODY, "$share/g/t"), Coverage::Whole);
+    assert_eq!(acl.coverage(&NOBODY, "$share/g/$share/#"), Coverage::None);
 }
 
 #[test]

@@ -77,7 +77,8 @@ impl Claims<'_> {
             let value = self.0.get(&**name).ok_or_else(|| missing(name))?;
             let is_it = match value {
                 Value::String(_) | Value::Array(_) => has_text(value, want),
-                Value::Bool(_) | Value::Number(_) => value.to_string() == **want,
+                Value::Bool(is_true) => **want == *if *is_true { "true" } else { "false" },
+                Value::Number(number) => number.to_string() == **want,
                 Value::Null | Value::Object(_) => false,
             };
             if !is_it {
