@@ -75,7 +75,7 @@ mod tests {
             penalty: Duration::from_secs(30),
         };
         let mut flapping = Flapping::new(limits);
-        let at = |secs| Time::from_secs(1_000 + secs);
+        let at = |secs: u64| Time::from_secs(1_000 + secs);
         for second in 0..3 {
             assert!(flapping.admit(at(second), "a"));
         }
