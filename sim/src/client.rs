@@ -6,6 +6,8 @@ use shards::codec::{self, Ack, AckKind, Framed, Packet, Publish};
 use shards::ids::{PacketId, QoS, Version};
 use shards::reject::ReasonCode;
 
+use crate::rules::METHOD;
+
 /// A packet from the broker, with everything that tests look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Got {
@@ -16,6 +18,8 @@ pub enum Got {
     Unsuback(u16, Vec<u8>),
     Pingresp,
     Disconnect(ReasonCode),
+    /// AUTH: the reason code and the data.
+    Auth(ReasonCode, Vec<u8>),
 }
 
 /// What CONNACK said.
@@ -30,6 +34,9 @@ pub struct Welcome {
     pub maximum_qos: Option<QoS>,
     pub server_keep_alive_s: Option<u16>,
     pub assigned_client_id: Option<String>,
+    /// Authentication Method and Authentication Data.
+    pub method: Option<String>,
+    pub data: Option<Vec<u8>>,
     /// Retain, wildcard, subscription identifiers, shared: what is not available is `Some(false)`.
     pub available: [Option<bool>; 4],
 }
@@ -237,6 +244,11 @@ impl Client {
                 self.got.push_back(Got::Unsuback(unsuback.packet_id.value(), codes));
             }
             Packet::Pingresp => self.got.push_back(Got::Pingresp),
+            Packet::Auth(auth) => {
+                assert_eq!(auth.method, Some(METHOD), "AUTH names the method of the CONNECT");
+                let data = auth.data.unwrap_or_default().to_vec();
+                self.got.push_back(Got::Auth(auth.reason, data));
+            }
             Packet::Disconnect(disconnect) => {
                 assert!(self.version.is_v5(), "DISCONNECT from a broker before MQTT 5.0");
                 self.got.push_back(Got::Disconnect(disconnect.reason));
@@ -244,8 +256,7 @@ impl Client {
             Packet::Connect(_)
             | Packet::Subscribe(_)
             | Packet::Unsubscribe(_)
-            | Packet::Pingreq
-            | Packet::Auth(_) => panic!("{}: not for a client: {packet:?}", self.name),
+            | Packet::Pingreq => panic!("{}: not for a client: {packet:?}", self.name),
         }
     }
 
@@ -414,6 +425,8 @@ impl Client {
 fn welcome(connack: &codec::Connack<'_>) -> Welcome {
     Welcome {
         session_present: connack.session_present,
+        method: connack.authentication_method.map(str::to_owned),
+        data: connack.authentication_data.map(<[u8]>::to_vec),
         reason: connack.reason,
         session_expiry_s: connack.session_expiry_s,
         receive_maximum: connack.receive_maximum,

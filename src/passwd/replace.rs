@@ -64,7 +64,7 @@ impl Beside {
         self.path = None;
         // The new name survives a crash as well.
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -10,8 +11,12 @@ use std::time::Duration;
 use gate::admission::Rules;
 use gate::transport::StackConfig;
 use glommio::{LocalExecutorBuilder, Placement};
-use muring::listen;
-use muring::reactor::{BufferSizes, Core, Idle, Reactor, ReactorParts, Stations, Transports};
+use muring::accounts::Owner;
+use muring::config::{Kind, ListenerConfig, Place, UnixPlace};
+use muring::listen::{self, SocketFile};
+use muring::reactor::{
+    BufferSizes, Core, Idle, Listener, Reactor, ReactorParts, Stations, Transports,
+};
 use shards::ids::{ConnId, ShardId};
 use shards::shard::{Adopt, CloseCause, Closing, Input, Origin, Outbox, Output, Reading};
 use shards::time::{Now, Time};
@@ -56,6 +61,12 @@ pub(crate) enum Event {
         conn: ConnId,
         cause: CloseCause,
         received: usize,
+    },
+    Identified {
+        shard: u8,
+        identity: Option<String>,
+        /// Where the connection came from.
+        peer: SocketAddr,
     },
 }
 
@@ -220,10 +231,15 @@ impl Core for EchoCore {
             Input::Deadline => self.on_deadline(now, out),
             Input::Stop => out.stopped = true,
             Input::Load { busy_permille } => assert!(busy_permille <= 1_000),
-            Input::Identified { .. }
-            | Input::Authenticated { .. }
-            | Input::Rules { .. }
-            | Input::Stored { .. } => panic!("nobody asked for it"),
+            Input::Identified { conn, peer, identity } => {
+                assert_eq!(peer, None, "no proxy announced one");
+                let entry = self.conns.get(&conn).expect("identified an unknown connection");
+                let (identity, peer) = (identity.map(str::to_owned), entry.origin.peer);
+                self.tell(Event::Identified { shard: self.shard.0, identity, peer });
+            }
+            Input::Authenticated { .. } | Input::Rules { .. } | Input::Stored { .. } => {
+                panic!("nobody asked for it")
+            }
         }
     }
 
@@ -323,6 +339,35 @@ impl World {
         let mut listeners = listen::open(&[(0, any)], listening).unwrap();
         let address = listeners[0][0].bound.address().unwrap();
         listeners.resize_with(usize::from(shards), Vec::new);
+        Self::run(shards, listeners, address, buffers, idle, mode)
+    }
+
+    /// All shards share a unix socket, whose clients are the users that they run as.
+    pub(crate) fn start_on_unix(
+        path: &Path,
+        shards: u8,
+        buffers: BufferSizes,
+        mode: Mode,
+    ) -> (Self, Vec<SocketFile>) {
+        let path = path.to_owned();
+        let owner = Owner::default();
+        let place = Place::Unix(UnixPlace { path, mode: 0o600, owner, peer_credentials: true });
+        let config =
+            ListenerConfig { kind: Kind::Unix, place, ..ListenerConfig::plain(Vec::new()) };
+        let opened = listen::open_all(&[config], usize::from(shards)).unwrap();
+        let idle = Idle::Park(Duration::ZERO);
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        (Self::run(shards, opened.by_shard, nowhere, buffers, idle, mode), opened.files)
+    }
+
+    fn run(
+        shards: u8,
+        listeners: Vec<Vec<Listener>>,
+        address: SocketAddr,
+        buffers: BufferSizes,
+        idle: Idle,
+        mode: Mode,
+    ) -> Self {
         let stations = Arc::new(Stations::new(shards).unwrap());
         let mail: Vec<Mailbox> =
             (0..usize::from(shards) * usize::from(shards)).map(|_| Mailbox::default()).collect();
@@ -382,7 +427,7 @@ impl World {
                 assert_eq!(cause, expected);
                 Some(conn)
             }
-            Event::Resumed { .. } => None,
+            Event::Resumed { .. } | Event::Identified { .. } => None,
         })
     }
 

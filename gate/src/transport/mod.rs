@@ -4,6 +4,12 @@
 //! socket into bytes of packets and back, and answers what its layers ask (handshakes, pings) by itself.
 //! A plain connection has none. What a listener wants is a [`StackConfig`], shared by its connections and
 //! replaced on a reload: stacks that exist keep what they began with.
+//!
+//! A stack keeps little. Measured with a counting allocator, on the heap per connection: 80 bytes for the
+//! stack itself, 96 for an open WebSocket, 7.4 to 8.0 KB for TLS at rest (4 KB of it is rustls's read
+//! buffer). Before it is established it keeps at most one unfinished beginning of each layer:
+//! [`proxy::HEADER_BYTES_MAX`], [`tls::HANDSHAKE_BYTES_MAX`], [`ws::REQUEST_BYTES_MAX`]. What else it takes
+//! is with the caller when the call returns.
 
 pub mod proxy;
 pub mod tls;

@@ -7,8 +7,8 @@ use crate::ids::{QoS, SessionId, SubscriptionId};
 const QOS_MASK: u8 = 0b0000_0011;
 const NO_LOCAL: u8 = 0b0000_0100;
 const RETAIN_AS_PUBLISHED: u8 = 0b0000_1000;
-/// Reserved in the options byte.
-const CHECKED: u8 = 0b1000_0000;
+/// In the options byte a part of retain handling, which is over when SUBSCRIBE is answered.
+const CHECKED: u8 = 0b0001_0000;
 
 /// The options of a subscription that matter after SUBSCRIBE, packed as in its options byte; and whether
 /// each delivery must be asked for.

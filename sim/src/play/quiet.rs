@@ -5,14 +5,19 @@ use shards::ids::{QoS, Version};
 
 use crate::drive::{QOS, seconds};
 use crate::oracle::SHARED;
+use crate::rules::Rules;
 
-use super::{FILTERS, Play};
+use super::{FILTERS, NAMES, Play};
 
 impl Play {
     /// While nothing is on its way: other subscriptions, ends of sessions, time.
     pub(super) fn rearrange(&mut self) {
         for _ in 0..3 {
             if !self.begin_act() {
+                continue;
+            }
+            if self.options.has_rights && self.one_in(3) {
+                self.change_rules();
                 continue;
             }
             let client = self.below(self.roles.len());
@@ -40,6 +45,14 @@ impl Play {
                 }
             }
         }
+    }
+
+    /// Other rules, which apply to subscriptions that are there, their clients connected or not.
+    fn change_rules(&mut self) {
+        let rules = Rules { is_narrow: !self.world.rules.is_narrow, ..self.world.rules };
+        self.world.rule(rules);
+        self.oracle.rule(rules);
+        self.rest();
     }
 
     /// A clean start ends the session that is there.
@@ -76,13 +89,7 @@ impl Play {
         let is_whole = self.roles[client].packet_bytes_max.is_none() && self.is_in(client);
         match wants {
             Some(true) if is_whole => {
-                self.oracle.check_retained(
-                    &format!("client {client}"),
-                    &[filter],
-                    &came,
-                    now,
-                    false,
-                );
+                self.oracle.check_retained(NAMES[client], &[filter], &came, now, false);
             }
             Some(false) => {
                 assert!(came.is_empty(), "client {client} got retained messages: {came:?}");
