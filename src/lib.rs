@@ -4,6 +4,8 @@
 //! - [`cli`] what was typed, [`config`] what is meant
 //! - [`host`] is the machine fit, [`cores`] which core runs which shard, [`listen`] opens sockets,
 //!   [`accounts`] knows users' names
+//! - [`security`] reads the files that say who may come and do what, at the start and on SIGHUP;
+//!   [`checks`] finds out who clients are, without holding up a shard
 //! - [`boot`] starts and stops, [`signals`] and [`log`] as their names say
 //! - [`passwd`] edits password files, a program of its own
 //! - [`reactor`] one core's loop; the only place that calls the core, and (in three files of it) the

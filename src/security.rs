@@ -275,9 +275,21 @@ pub fn fixed_differences(old: &Config, new: &Config) -> Vec<&'static str> {
     let places = |config: &Config| -> Vec<_> {
         config.listeners.iter().map(|listener| (listener.kind, listener.place.clone())).collect()
     };
+    let core = |config: &Config| -> Vec<_> {
+        let known = config.listeners.iter().map(|listener| {
+            let limits = (listener.connections_max, listener.packet_bytes_max);
+            let rates = (listener.publishes_per_s, listener.bytes_per_s);
+            (limits, rates, listener.versions.clone(), listener.mount_point.clone())
+        });
+        known.collect()
+    };
     let (auth, other) = (&old.auth, &new.auth);
     let is_same = [
         ("the listeners' addresses and kinds", places(old) == places(new)),
+        (
+            "what the core knows of listeners (limits, versions, mount points)",
+            core(old) == core(new),
+        ),
         ("cores", old.cores == new.cores),
         ("idle", old.idle == new.idle),
         ("buffers", old.buffers == new.buffers),

@@ -303,3 +303,6 @@ fn is_token(password: &[u8]) -> bool {
 fn unix_secs() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+mod tests;

@@ -339,7 +339,7 @@ impl World {
         let mut listeners = listen::open(&[(0, any)], listening).unwrap();
         let address = listeners[0][0].bound.address().unwrap();
         listeners.resize_with(usize::from(shards), Vec::new);
-        Self::run(shards, listeners, address, buffers, idle, mode)
+        Self::run(listeners, address, buffers, idle, mode, transports)
     }
 
     /// All shards share a unix socket, whose clients are the users that they run as.
@@ -357,17 +357,19 @@ impl World {
         let opened = listen::open_all(&[config], usize::from(shards)).unwrap();
         let idle = Idle::Park(Duration::ZERO);
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        (Self::run(shards, opened.by_shard, nowhere, buffers, idle, mode), opened.files)
+        let plain = Transports::default();
+        (Self::run(opened.by_shard, nowhere, buffers, idle, mode, plain), opened.files)
     }
 
     fn run(
-        shards: u8,
         listeners: Vec<Vec<Listener>>,
         address: SocketAddr,
         buffers: BufferSizes,
         idle: Idle,
         mode: Mode,
+        transports: Transports,
     ) -> Self {
+        let shards = u8::try_from(listeners.len()).unwrap();
         let stations = Arc::new(Stations::new(shards).unwrap());
         let mail: Vec<Mailbox> =
             (0..usize::from(shards) * usize::from(shards)).map(|_| Mailbox::default()).collect();

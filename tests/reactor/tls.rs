@@ -14,7 +14,7 @@ use rustls::{
 };
 use shards::shard::CloseCause;
 
-use crate::echo::{FLOOD_BYTES, Mode, World};
+use crate::echo::{Event, FLOOD_BYTES, Mode, World};
 use crate::{is_over, pattern};
 
 /// A server, and a client that trusts it.
@@ -177,8 +177,8 @@ fn a_client_that_vanishes_amid_the_handshake_is_gone() {
     stream.read_exact(&mut first).unwrap();
     drop(stream);
     let cause = world.find(|event| match event {
-        crate::echo::Event::Closed { cause, received, .. } => Some((cause, received)),
-        crate::echo::Event::Resumed { .. } => None,
+        Event::Closed { cause, received, .. } => Some((cause, received)),
+        Event::Resumed { .. } | Event::Identified { .. } => None,
     });
     // What it did not read comes back as a reset.
     assert!(matches!(cause, (CloseCause::Eof | CloseCause::Failed, 0)), "{cause:?}");
