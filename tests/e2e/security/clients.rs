@@ -146,16 +146,16 @@ fn mosquitto_over_tls() {
     let wrong = Login::new("mqtts", At::Mqtts).as_user("alice", "looking-glass");
     // Its exit status is the return code of 3.1.1 or the reason code of 5.0.
     let code = |version| wrong.mosquitto(&site, version).output().expect("it runs").status.code();
-    assert_eq!(code("mqttv311"), Some(5));
-    assert_eq!(code("mqttv5"), Some(0x87));
+    assert_eq!(code("mqttv311"), Some(4));
+    assert_eq!(code("mqttv5"), Some(0x86));
     for pair in [&site.expired, &site.revoked, &site.stranger] {
         let login = Login::new("mqtts", At::Certificates).with(pair);
         let output = login.mosquitto(&site, "mqttv5").output().expect("it runs");
         assert!(!output.status.success(), "{pair:?}");
     }
-    for reason in ["expired", "revoked", "unknown"] {
-        let line = site.broker.logged(&["security", reason]);
-        assert!(line.contains("127.0.0.1"), "{line}");
+    for reason in ["expired", "Revoked", "UnknownIssuer"] {
+        let line = site.broker.logged(&["event=\"transport_refused\"", reason]);
+        assert!(line.contains("addr=127.0.0.1"), "{line}");
     }
 }
 
@@ -193,13 +193,13 @@ fn wrong_credentials_get_the_right_answer() {
     for (scheme, at) in PASSWORD_LISTENERS {
         for (password, is_good) in cases {
             let login = || Login::new(scheme, at).as_user("alice", password);
-            // 3.1.1: not authorised. 5.0: 0x87.
-            for (version, refusal) in [("4", 5), ("5", 0x87)] {
+            // Bad user name or password.
+            for (version, refusal) in [("4", 4), ("5", 0x86)] {
                 let code = if is_good { 0 } else { refusal };
                 let want = format!("connack {code}");
                 assert_eq!(tried(login().mqttjs(&site, version)), want, "{scheme} {password}");
             }
-            let code = if is_good { 0 } else { 0x87 };
+            let code = if is_good { 0 } else { 0x86 };
             assert_eq!(tried(login().paho(&site, "5")), format!("connack {code}"), "{scheme}");
         }
     }

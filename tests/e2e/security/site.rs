@@ -187,10 +187,15 @@ pub(super) fn scratch_folder() -> PathBuf {
 /// What an operator types to give somebody a password.
 pub(super) fn set_password(folder: &Path, user: &str, password: &str, flags: &[&str]) {
     let mut command = muring();
-    command.arg("passwd").args(flags).arg("--stdin").arg(folder.join("passwords")).arg(user);
+    command.arg("passwd").args(flags);
+    if !flags.contains(&"--delete") {
+        command.arg("--stdin");
+    }
+    command.arg(folder.join("passwords")).arg(user).stderr(Stdio::null());
     let mut child = command.stdin(Stdio::piped()).spawn().expect("the program starts");
     let mut input = child.stdin.take().expect("stdin is piped");
-    writeln!(input, "{password}").expect("it reads");
+    // It may not want one.
+    let _ = writeln!(input, "{password}");
     drop(input);
     assert!(child.wait().expect("our child").success(), "{command:?}");
 }
