@@ -128,7 +128,8 @@ impl Shard {
             let user = session.identity.as_ref().and_then(|identity| identity.user.as_deref());
             return (session.client_id.to_string(), user.unwrap_or_default().to_owned());
         }
-        let bytes = conn.exchange().map_or(conn.backlog.rest(), |exchange| &exchange.connect);
+        let bytes =
+            conn.exchange().map_or_else(|| conn.backlog.rest(), |exchange| &exchange.connect);
         let frame = codec::frame(bytes, u32::MAX);
         let Ok(Framed::Whole(frame)) = frame else { return Default::default() };
         let Ok(connect) = codec::Connect::decode(&frame) else { return Default::default() };
