@@ -1,18 +1,20 @@
 //! Which node is the child of which, by hash: where [`super::nodes`] looks for candidates.
 //!
-//! An entry is one word, 32 bits of the hash and the number of the child, and lies at or a little
-//! behind its place: a lookup reads one cache line and then the node. Entries are in the order of
-//! their hashes, so a search that comes to nothing ends early, and growing copies words without a
-//! look at any node. The table is cut in segments: growing one takes a fraction of a millisecond
-//! however many edges there are.
+//! An entry is 32 bits of the hash and the number of the child. Entries lie in lines of eight, each
+//! as large as what a core fetches at once: a lookup reads one of them, compares all eight at a time
+//! (where in its line an entry lies is hard to predict), and reads the next one only if this one
+//! overflowed. Entries are in the order of their hashes, so a search that comes to
+//! nothing ends early, and growing copies words without a look at any node. The table is cut in
+//! segments: growing one takes a fraction of a millisecond however many edges there are.
 
 const SEGMENTS: usize = 256;
 
 /// No entry; greater than all, so that the order holds.
 const EMPTY: u64 = u64::MAX;
+const NO_NODE: u32 = u32::MAX;
 
-/// Slots of a segment that has its first entry.
-const SLOTS_MIN: usize = 8;
+/// Entries of a line.
+const LINE: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Edges {
@@ -22,12 +24,22 @@ pub(super) struct Edges {
 
 #[derive(Debug, Default)]
 struct Segment {
-    /// Sorted by hash but for the gaps. A few more than `width`, for those pushed over the end.
-    slots: Vec<u64>,
-    /// How many places hashes are spread over.
+    /// A few more than `width`, for entries pushed over the end.
+    lines: Vec<Line>,
+    /// How many lines hashes are spread over.
     width: usize,
     count: usize,
 }
+
+/// Entries in order, [`EMPTY`] behind them; cut in two, so that all hashes are compared at a time.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Line {
+    hashes: [u32; LINE],
+    nodes: [u32; LINE],
+}
+
+const _: () = assert!(size_of::<Line>() == 64);
 
 impl Edges {
     pub(super) fn new() -> Self {
@@ -49,64 +61,70 @@ impl Edges {
     }
 
     /// The node with this hash that `is_it` says yes to.
+    #[inline(always)]
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let segment = self.segments.get(segment(hash))?;
-        let wanted = entry(hash, 0);
-        for &found in segment.slots.get(segment.place(wanted)..)? {
-            if found < wanted {
-                continue;
-            }
-            if hash_part(found) != hash_part(wanted) || found == EMPTY {
-                return None;
-            }
-            if is_it(node_part(found)) {
-                return Some(node_part(found));
+        let wanted = hash_part(entry(hash, 0));
+        for line in segment.lines.get(segment.home(entry(hash, 0))..)? {
+            for at in line.count_below(wanted)..LINE {
+                let node = line.nodes[at];
+                if line.hashes[at] != wanted || node == NO_NODE {
+                    return None;
+                }
+                if is_it(node) {
+                    return Some(node);
+                }
             }
         }
         None
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let slots: usize = self.segments.iter().map(|segment| segment.slots.capacity()).sum();
-        slots * size_of::<u64>() + self.segments.capacity() * size_of::<Segment>()
+        let lines: usize = self.segments.iter().map(|segment| segment.lines.capacity()).sum();
+        lines * size_of::<Line>() + self.segments.capacity() * size_of::<Segment>()
     }
 }
 
 impl Segment {
     fn insert(&mut self, entry: u64) {
-        // At most four fifths full: beyond, searches become long.
-        if (self.count + 1) * 5 > self.width * 4 {
-            self.resize((self.width + self.width / 4).max(SLOTS_MIN));
+        // At most four fifths full: beyond, too many lines overflow.
+        if (self.count + 1) * 5 > self.width * LINE * 4 {
+            self.resize(self.width + (self.width / 4).max(1));
         }
         self.count += 1;
-        // Each entry from its place on moves one up, as far as the next gap.
+        self.put(entry);
+    }
+
+    fn put(&mut self, entry: u64) {
+        let home = self.home(entry);
         let mut carried = entry;
-        for at in self.position(entry)..self.slots.len() {
-            std::mem::swap(&mut self.slots[at], &mut carried);
+        for line in self.lines.iter_mut().skip(home) {
+            carried = line.insert(carried);
             if carried == EMPTY {
                 return;
             }
         }
-        self.slots.push(carried);
+        let mut line = Line::default();
+        line.insert(carried);
+        self.lines.push(line);
     }
 
     fn remove(&mut self, entry: u64) {
-        let mut at = self.position(entry);
-        if self.slots.get(at) != Some(&entry) {
-            return;
-        }
+        let home = self.home(entry);
+        let found = self.lines.iter_mut().skip(home).position(|line| line.remove(entry));
+        let Some(behind) = found else { return };
         self.count -= 1;
-        // What was pushed away from its place moves back.
-        while let Some(&next) = self.slots.get(at + 1) {
-            if next == EMPTY || self.place(next) > at {
+        // What lines had no room for comes back.
+        for at in home + behind + 1..self.lines.len() {
+            let next = self.lines[at].get(0);
+            if next == EMPTY || self.home(next) >= at {
                 break;
             }
-            self.slots[at] = next;
-            at += 1;
+            self.lines[at].remove(next);
+            self.lines[at - 1].insert(next);
         }
-        self.slots[at] = EMPTY;
-        if self.count * 4 < self.width {
-            self.resize(if self.count == 0 { 0 } else { (self.count * 2).max(SLOTS_MIN) });
+        if self.count * 4 < self.width * LINE {
+            self.resize((self.count * 2).div_ceil(LINE));
         }
     }
 
@@ -114,34 +132,69 @@ impl Segment {
         if width == self.width {
             return;
         }
-        let old = std::mem::take(&mut self.slots);
-        self.width = width;
         // Pushed entries rarely need as much room behind the end.
-        let mut slots = Vec::with_capacity(width + width / 32);
-        for entry in old.into_iter().filter(|&entry| entry != EMPTY) {
-            let place = self.place(entry);
-            if slots.len() < place {
-                slots.resize(place, EMPTY);
-            }
-            slots.push(entry);
+        let mut lines = Vec::with_capacity(width + width / 32);
+        lines.resize(width, Line::default());
+        self.width = width;
+        for line in std::mem::replace(&mut self.lines, lines) {
+            line.entries().for_each(|entry| self.put(entry));
         }
-        if slots.len() < width {
-            slots.resize(width, EMPTY);
-        }
-        self.slots = slots;
     }
 
-    /// Where `entry` is, or would go.
-    fn position(&self, entry: u64) -> usize {
-        let place = self.place(entry);
-        let behind = self.slots.iter().skip(place).position(|&found| found >= entry);
-        behind.map_or(self.slots.len(), |count| place + count)
-    }
-
-    /// The first slot that an entry may be in; grows with its hash.
-    fn place(&self, entry: u64) -> usize {
+    /// The first line that an entry may be in; grows with its hash.
+    fn home(&self, entry: u64) -> usize {
         let spread = (entry >> 32).wrapping_mul(self.width as u64) >> 32;
         usize::try_from(spread).unwrap_or(0)
+    }
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { hashes: [hash_part(EMPTY); LINE], nodes: [NO_NODE; LINE] }
+    }
+}
+
+impl Line {
+    /// Puts `entry` in its place. What there is no room for any more, or [`EMPTY`].
+    fn insert(&mut self, entry: u64) -> u64 {
+        let mut carried = entry;
+        for at in 0..LINE {
+            let found = self.get(at);
+            if carried < found {
+                self.set(at, carried);
+                carried = found;
+            }
+        }
+        carried
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, entry: u64) -> bool {
+        let Some(at) = (0..LINE).find(|&at| self.get(at) == entry) else { return false };
+        self.hashes.copy_within(at + 1.., at);
+        self.nodes.copy_within(at + 1.., at);
+        self.set(LINE - 1, EMPTY);
+        true
+    }
+
+    /// How many hashes are less, and so the place of the first that is not. Without a branch:
+    /// nobody could predict which it is.
+    #[inline]
+    fn count_below(&self, hash: u32) -> usize {
+        self.hashes.iter().map(|&found| usize::from(found < hash)).sum()
+    }
+
+    fn get(&self, at: usize) -> u64 {
+        u64::from(self.hashes[at]) << 32 | u64::from(self.nodes[at])
+    }
+
+    fn set(&mut self, at: usize, entry: u64) {
+        self.hashes[at] = hash_part(entry);
+        self.nodes[at] = node_part(entry);
+    }
+
+    fn entries(self) -> impl Iterator<Item = u64> {
+        (0..LINE).map(move |at| self.get(at)).filter(|&entry| entry != EMPTY)
     }
 }
 
@@ -149,8 +202,9 @@ fn entry(hash: u64, node: u32) -> u64 {
     hash << 32 | u64::from(node)
 }
 
-fn hash_part(entry: u64) -> u64 {
-    entry >> 32
+fn hash_part(entry: u64) -> u32 {
+    let [.., a, b, c, d] = entry.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 fn node_part(entry: u64) -> u32 {
@@ -195,8 +249,8 @@ mod tests {
                     assert!(known.iter().all(|&(hash, node)| {
                         edges.find(hash, |found| found == node) == Some(node)
                     }));
-                    let slots = &edges.segments[0].slots;
-                    assert!(slots.iter().filter(|&&slot| slot != EMPTY).is_sorted());
+                    let lines = &edges.segments[0].lines;
+                    assert!(lines.iter().flat_map(|line| line.entries()).is_sorted());
                 }
             }
             while let Some((hash, node)) = known.pop_last() {

@@ -8,7 +8,7 @@ use super::edges::Edges;
 use super::hash::Seeded;
 use super::name::levels;
 use super::slab::Slab;
-use super::text::{LevelKey, Text};
+use super::text::{LevelKey, Text, TopicKeys};
 
 /// The empty prefix; always there.
 pub(super) const ROOT: u32 = 0;
@@ -38,12 +38,9 @@ impl Node {
         self.children == 0
     }
 
-    pub(super) fn has_plus(&self) -> bool {
-        self.children & HAS_PLUS != 0
-    }
-
-    pub(super) fn has_hash(&self) -> bool {
-        self.children & HAS_HASH != 0
+    /// Whether `+` or `#` are among its children.
+    pub(super) fn has_wildcard(&self) -> bool {
+        self.children & (HAS_PLUS | HAS_HASH) != 0
     }
 
     fn only_child(&self) -> Option<u32> {
@@ -83,12 +80,12 @@ impl Nodes {
     pub(super) fn ensure(&mut self, filter: &str) -> u32 {
         levels(filter).fold(ROOT, |node, level| {
             let key = self.key(level.as_bytes());
-            self.child(node, key).unwrap_or_else(|| self.add_child(node, key))
+            self.child(node, &key).unwrap_or_else(|| self.add_child(node, &key))
         })
     }
 
     pub(super) fn find(&self, filter: &str) -> Option<u32> {
-        levels(filter).try_fold(ROOT, |node, level| self.child(node, self.key(level.as_bytes())))
+        levels(filter).try_fold(ROOT, |node, level| self.child(node, &self.key(level.as_bytes())))
     }
 
     /// Removes the node and those above it, as far as nothing hangs on them and they lead nowhere.
@@ -131,12 +128,20 @@ impl Nodes {
         LevelKey::new(self.keys, level)
     }
 
-    pub(super) fn child(&self, parent: u32, key: LevelKey<'_>) -> Option<u32> {
+    /// The keys of the topic's levels; `room` is used until they are.
+    pub(super) fn topic_keys<'a>(&self, topic: &str, room: &'a mut Vec<u8>) -> TopicKeys<'a> {
+        TopicKeys::new(self.keys, topic, room)
+    }
+
+    /// Not inlined: the walk has a copy of its own in [`Self::child_of`], all others share this.
+    #[inline(never)]
+    pub(super) fn child(&self, parent: u32, key: &LevelKey<'_>) -> Option<u32> {
         self.child_of(parent, &self.slab[parent], key)
     }
 
     /// As [`Self::child`], for who has looked at the node already.
-    pub(super) fn child_of(&self, parent: u32, node: &Node, key: LevelKey<'_>) -> Option<u32> {
+    #[inline(always)]
+    pub(super) fn child_of(&self, parent: u32, node: &Node, key: &LevelKey<'_>) -> Option<u32> {
         if let Some(child) = node.only_child() {
             return self.is_named(&self.slab[child], key).then_some(child);
         }
@@ -150,12 +155,20 @@ impl Nodes {
         })
     }
 
-    pub(super) fn plus_child(&self, parent: u32) -> Option<u32> {
-        self.child(parent, self.plus)
+    #[inline]
+    pub(super) fn plus_child(&self, parent: u32, node: &Node) -> Option<u32> {
+        if node.children & HAS_PLUS == 0 {
+            return None;
+        }
+        self.child(parent, &self.plus)
     }
 
-    pub(super) fn hash_child(&self, parent: u32) -> Option<u32> {
-        self.child(parent, self.hash)
+    #[inline]
+    pub(super) fn hash_child(&self, parent: u32, node: &Node) -> Option<u32> {
+        if node.children & HAS_HASH == 0 {
+            return None;
+        }
+        self.child(parent, &self.hash)
     }
 
     /// The nodes from just below the root down to `node`; none if it was never one.
@@ -194,18 +207,24 @@ impl Nodes {
         self.slab.bytes() + self.texts.bytes() + self.text_bytes + self.edges.bytes()
     }
 
-    fn is_named(&self, node: &Node, key: LevelKey<'_>) -> bool {
+    fn is_named(&self, node: &Node, key: &LevelKey<'_>) -> bool {
         match key.digest.text {
             Some(wanted) => node.text == wanted,
-            None => node.text.long_number().is_some_and(|long| *self.texts[long] == *key.level),
+            None => self.is_named_long(node.text, key.level),
         }
     }
 
-    fn edge_hash(&self, parent: u32, level_hash: u64) -> u64 {
-        self.keys.pair(u64::from(parent), level_hash)
+    /// Apart from the above, to keep that small.
+    #[inline(never)]
+    fn is_named_long(&self, text: Text, level: &[u8]) -> bool {
+        text.long_number().is_some_and(|long| *self.texts[long] == *level)
     }
 
-    fn add_child(&mut self, parent: u32, key: LevelKey<'_>) -> u32 {
+    fn edge_hash(&self, parent: u32, level_hash: u64) -> u64 {
+        self.keys.half_pair(u64::from(parent), level_hash)
+    }
+
+    fn add_child(&mut self, parent: u32, key: &LevelKey<'_>) -> u32 {
         let text = key.digest.text.unwrap_or_else(|| self.store_text(key.level));
         let child = self.slab.insert(Node { parent, children: 0, held: 0, text });
         assert!(child < NODES_MAX, "callers ask `has_room` before they subscribe");

@@ -120,11 +120,13 @@ impl Hits {
     }
 }
 
-/// What a walk needs while it runs.
+/// What a walk needs while it runs, and finds.
 #[derive(Debug, Default)]
 pub(super) struct WalkScratch {
-    /// The nodes that the levels so far lead to.
-    pub(super) front: Vec<u32>,
-    /// Those that the next level leads to.
-    pub(super) next: Vec<u32>,
+    /// The nodes that the levels so far lead to, a level's behind those of the one before.
+    pub(super) nodes: Vec<u32>,
+    /// What hangs on those that match, as they have it.
+    pub(super) held: Vec<u32>,
+    /// The topic, as its levels are cut from it.
+    pub(super) topic: Vec<u8>,
 }

@@ -8,6 +8,9 @@ pub(super) const SHORT_BYTES_MAX: usize = 11;
 /// In place of a length: the level lies elsewhere.
 const LONG: u8 = u8::MAX;
 
+/// Bytes of a topic that are looked at together.
+const WINDOW: usize = 16;
+
 /// A level of up to 11 bytes, or the number of a longer one.
 ///
 /// The bytes from the first on, filled up with zeros, and last the length: equal levels are equal
@@ -25,27 +28,29 @@ impl Text {
 
     /// `None` if the level is too long.
     pub(super) fn short(level: &[u8]) -> Option<Self> {
-        let count = u32::try_from(level.len()).ok().filter(|&count| count <= 11)?;
-        let length = count << 24;
-        let (first, last) = (level.first_chunk::<4>(), level.last_chunk::<4>());
-        let (Some(first), Some(last)) = (first, last) else {
-            return Some(Self { head: [tiny(level), 0], tail: length });
-        };
-        // The last four bytes overlap those before them, and where they do they are the same.
-        let last = u32::from_le_bytes(*last);
-        match level.first_chunk::<8>() {
-            None => {
-                let first = u32::from_le_bytes(*first);
-                let second = last.checked_shr(8 * (8 - count)).unwrap_or(0);
-                Some(Self { head: [first, second], tail: length })
-            }
-            Some([a, b, c, d, e, f, g, h]) => {
-                let first = u32::from_le_bytes([*a, *b, *c, *d]);
-                let second = u32::from_le_bytes([*e, *f, *g, *h]);
-                let tail = last.checked_shr(8 * (12 - count)).unwrap_or(0);
-                Some(Self { head: [first, second], tail: length | tail })
-            }
+        let mut window = [b'/'; WINDOW];
+        let room = window.get_mut(..level.len()).filter(|room| room.len() <= SHORT_BYTES_MAX)?;
+        room.copy_from_slice(level);
+        Self::cut(&window)
+    }
+
+    /// The level that ends before the first `/` of the window; `None` if it is too long, or there
+    /// is no window. Without a loop over bytes: nobody could predict how often it runs.
+    #[inline]
+    fn cut(window: &[u8]) -> Option<Self> {
+        let (head, tail) = window.split_first_chunk()?;
+        let [head, tail] = [head, tail.first_chunk()?].map(|half| u64::from_le_bytes(*half));
+        if let Some(count) = bytes_before_slash(head) {
+            return Some(Self::of(head & low_bytes(count), 0, count));
         }
+        let count = bytes_before_slash(tail).filter(|&count| count <= 3)?;
+        Some(Self::of(head, tail & low_bytes(count), 8 + count))
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "cut in words")]
+    fn of(head: u64, tail: u64, count: u32) -> Self {
+        Self { head: [head as u32, (head >> 32) as u32], tail: tail as u32 | count << 24 }
     }
 
     pub(super) fn long(number: u32) -> Self {
@@ -54,9 +59,8 @@ impl Text {
 
     /// The number of a level that is too long.
     pub(super) fn long_number(self) -> Option<u32> {
-        let [.., count] = self.tail.to_le_bytes();
         let [number, _] = self.head;
-        (count == LONG).then_some(number)
+        (self.count() == LONG).then_some(number)
     }
 
     /// The level's bytes and how many they are. Not for a long one.
@@ -64,8 +68,15 @@ impl Text {
         let [first, second] = self.head;
         let [a, b, c, d] = first.to_le_bytes();
         let [e, f, g, h] = second.to_le_bytes();
-        let [i, j, k, count] = self.tail.to_le_bytes();
-        ([a, b, c, d, e, f, g, h, i, j, k], usize::from(count).min(SHORT_BYTES_MAX))
+        let [i, j, k, _] = self.tail.to_le_bytes();
+        let count = usize::from(self.count()).min(SHORT_BYTES_MAX);
+        ([a, b, c, d, e, f, g, h, i, j, k], count)
+    }
+
+    /// How many bytes a short level has.
+    fn count(self) -> u8 {
+        let [.., count] = self.tail.to_le_bytes();
+        count
     }
 
     fn hash(self, keys: Seeded) -> u64 {
@@ -74,14 +85,22 @@ impl Text {
     }
 }
 
-/// Up to three bytes.
-fn tiny(level: &[u8]) -> u32 {
-    u32::from_le_bytes(match *level {
-        [] => [0; 4],
-        [a] => [a, 0, 0, 0],
-        [a, b] => [a, b, 0, 0],
-        [a, b, c, ..] => [a, b, c, 0],
-    })
+/// How many of the eight bytes come before the first `/`.
+#[inline]
+fn bytes_before_slash(word: u64) -> Option<u32> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH_BITS: u64 = ONES << 7;
+    const SLASHES: u64 = u64::from_le_bytes([b'/'; 8]);
+    let differs = word ^ SLASHES;
+    // The lowest bit set here is the high one of the first byte of `differs` that is zero.
+    let slashes = differs.wrapping_sub(ONES) & !differs & HIGH_BITS;
+    (slashes != 0).then(|| slashes.trailing_zeros() / 8)
+}
+
+/// A mask for up to seven bytes.
+#[inline]
+fn low_bytes(count: u32) -> u64 {
+    (1_u64 << (8 * count)) - 1
 }
 
 /// One level and all that looking for it needs, made once per level of a topic.
@@ -101,14 +120,17 @@ pub(super) struct LevelDigest {
 
 impl<'a> LevelKey<'a> {
     pub(super) fn new(keys: Seeded, level: &'a [u8]) -> Self {
-        Self { level, digest: LevelDigest::new(keys, level) }
+        Self { level, digest: LevelDigest::new(keys, level, Text::short(level)) }
     }
 }
 
 impl LevelDigest {
-    fn new(keys: Seeded, level: &[u8]) -> Self {
-        let text = Text::short(level);
-        let hash = text.map_or_else(|| keys.bytes(level), |text| text.hash(keys));
+    #[inline]
+    fn new(keys: Seeded, level: &[u8], text: Option<Text>) -> Self {
+        let hash = match text {
+            Some(text) => text.hash(keys),
+            None => keys.bytes(level),
+        };
         Self { text, hash }
     }
 
@@ -117,8 +139,46 @@ impl LevelDigest {
     }
 }
 
+/// The keys of a topic's levels, one after the other.
+#[derive(Debug)]
+pub(super) struct TopicKeys<'a> {
+    keys: Seeded,
+    /// From the level that is next, with a window of `/` behind the last one.
+    rest: &'a [u8],
+}
+
+impl<'a> TopicKeys<'a> {
+    /// `room` takes a copy of the topic.
+    pub(super) fn new(keys: Seeded, topic: &str, room: &'a mut Vec<u8>) -> Self {
+        room.clear();
+        room.reserve(topic.len() + WINDOW);
+        room.extend_from_slice(topic.as_bytes());
+        room.extend_from_slice(&[b'/'; WINDOW]);
+        Self { keys, rest: room }
+    }
+}
+
+impl<'a> Iterator for TopicKeys<'a> {
+    type Item = LevelKey<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<LevelKey<'a>> {
+        // Behind the `/` that ends the last level there is less than a window.
+        let text = Text::cut(self.rest.first_chunk::<WINDOW>()?);
+        let count = match text {
+            Some(text) => usize::from(text.count()),
+            None => self.rest.iter().position(|&byte| byte == b'/')?,
+        };
+        let (level, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest.get(1..)?;
+        Some(LevelKey { level, digest: LevelDigest::new(self.keys, level, text) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::name::levels;
+    use super::super::tests::Random;
     use super::*;
 
     #[test]
@@ -132,9 +192,32 @@ mod tests {
             assert_eq!(text.long_number(), None);
         }
         assert_eq!(Text::short(all), None);
+        assert_eq!(Text::short(&[b'x'; 17]), None);
         assert_eq!(Text::long(77).long_number(), Some(77));
         assert_eq!(Text::short(b"+"), Some(Text::PLUS));
         assert_eq!(Text::short(b"#"), Some(Text::HASH));
         assert_ne!(Text::short(b"a"), Text::short(b"a\0"));
+    }
+
+    /// Bytes beside `/` in value, and levels of every length around those that matter.
+    #[test]
+    fn keys_of_a_topic_are_those_of_its_levels() {
+        let keys = Seeded::new(3);
+        let mut random = Random(3);
+        let mut room = Vec::new();
+        for _ in 0..20_000 {
+            let bytes = ['/', '/', '.', '0', '\u{1}', '\u{80}', '\u{7ff}', 'x'];
+            let longest = 1 + random.below(40);
+            let mut topic = String::new();
+            for _ in 0..1 + random.below(80) {
+                let place = random.below(bytes.len() as u64 + longest);
+                topic.push(*bytes.get(usize::try_from(place).unwrap()).unwrap_or(&'y'));
+            }
+            let got = TopicKeys::new(keys, &topic, &mut room);
+            let got = got.map(|key| (key.level.to_vec(), key.digest.text, key.digest.hash));
+            let want = levels(&topic).map(|level| LevelKey::new(keys, level.as_bytes()));
+            let want = want.map(|key| (key.level.to_vec(), key.digest.text, key.digest.hash));
+            assert!(got.eq(want), "{topic:?}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::epochs::{Epochs, Stamp};
 use super::hash::Seeded;
 use super::held::Held;
 use super::name::levels;
-use super::nodes::{NODES_MAX, Nodes, ROOT};
+use super::nodes::{NODES_MAX, Node, Nodes, ROOT};
 use super::roster::Roster;
 use super::share::ShareGroup;
 pub use super::share::{GroupId, RemoteMembers};
@@ -227,40 +227,10 @@ impl Trie {
     /// Everything that `topic` reaches, appended to `hits`. Allocates nothing once `hits` has
     /// grown.
     pub fn match_into(&self, topic: &str, hits: &mut Hits) {
-        // Taken out, so that the answer can be filled in while the lists are in use.
-        let WalkScratch { mut front, mut next } = std::mem::take(&mut hits.scratch);
-        front.clear();
-        front.push(ROOT);
-        // MQTT-4.7.2-1: a wildcard in front does not reach topics that begin with `$`.
-        let mut is_open = !topic.starts_with('$');
-        // Level by level: what the nodes of one level wait for in memory, they wait for together.
-        for level in topic.as_bytes().split(|&byte| byte == b'/') {
-            let key = self.nodes.key(level);
-            next.clear();
-            for &at in &front {
-                let node = self.nodes.node(at);
-                if is_open && node.has_hash() {
-                    self.collect(self.nodes.hash_child(at), hits);
-                }
-                if is_open && node.has_plus() {
-                    next.extend(self.nodes.plus_child(at));
-                }
-                next.extend(self.nodes.child_of(at, node, key));
-            }
-            std::mem::swap(&mut front, &mut next);
-            if front.is_empty() {
-                break;
-            }
-            is_open = true;
+        self.walk(topic, &mut hits.scratch);
+        for at in 0..hits.scratch.held.len() {
+            self.collect(hits.scratch.held[at], hits);
         }
-        for &at in &front {
-            let node = self.nodes.node(at);
-            if node.has_hash() {
-                self.collect(self.nodes.hash_child(at), hits);
-            }
-            self.collect_held(node.held, hits);
-        }
-        hits.scratch = WalkScratch { front, next };
     }
 
     /// Grows with every change that can alter an answer of [`Self::match_into`].
@@ -387,13 +357,52 @@ impl Trie {
         self.epochs.on_change(levels(filter).map(digest));
     }
 
-    fn collect(&self, node: Option<u32>, hits: &mut Hits) {
-        if let Some(node) = node {
-            self.collect_held(self.nodes.node(node).held, hits);
+    /// Fills `scratch.held` with what hangs on the nodes that `topic` leads to.
+    fn walk(&self, topic: &str, scratch: &mut WalkScratch) {
+        let WalkScratch { nodes, held, topic: room } = scratch;
+        nodes.clear();
+        held.clear();
+        nodes.push(ROOT);
+        let mut at = 0;
+        // MQTT-4.7.2-1: a wildcard in front does not reach topics that begin with `$`.
+        let mut is_open = !topic.starts_with('$');
+        // Level by level: what the nodes of one level wait for in memory, they wait for together.
+        for key in self.nodes.topic_keys(topic, room) {
+            let end = nodes.len();
+            while at < end {
+                let number = nodes[at];
+                let node = self.nodes.node(number);
+                if is_open && node.has_wildcard() {
+                    if let Some(hash) = self.held_by_hash(number, node) {
+                        held.push(hash);
+                    }
+                    if let Some(plus) = self.nodes.plus_child(number, node) {
+                        nodes.push(plus);
+                    }
+                }
+                if let Some(child) = self.nodes.child_of(number, node, &key) {
+                    nodes.push(child);
+                }
+                at += 1;
+            }
+            if at == nodes.len() {
+                return;
+            }
+            is_open = true;
+        }
+        for &number in nodes.get(at..).unwrap_or_default() {
+            let node = self.nodes.node(number);
+            held.extend(self.held_by_hash(number, node));
+            held.push(node.held);
         }
     }
 
-    fn collect_held(&self, held: u32, hits: &mut Hits) {
+    /// What hangs on the node's `#`.
+    fn held_by_hash(&self, number: u32, node: &Node) -> Option<u32> {
+        self.nodes.hash_child(number, node).map(|hash| self.nodes.node(hash).held)
+    }
+
+    fn collect(&self, held: u32, hits: &mut Hits) {
         match Held::unpack(held) {
             Held::Nothing => {}
             Held::Plain(one) => {
