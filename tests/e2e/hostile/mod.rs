@@ -3,7 +3,8 @@
 //! time; each of theirs must arrive, in order, while the attack lasts.
 //!
 //! How long the bystanders wait is reported, as a ratio of before and during, and not held to a bound:
-//! the machine is shared with the attackers. Attacks run at a tenth of their size or less unless
+//! the machine is shared with the attackers. `MURING_E2E_BYSTANDERS` names a program that is run with the
+//! number of their thread and may set it apart. Attacks run at a tenth of their size or less unless
 //! `CI=true` or `MURING_E2E_SLOW` is set.
 
 mod connects;

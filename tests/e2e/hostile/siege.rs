@@ -1,6 +1,7 @@
 //! A broker under attack: bystanders, what `$SYS` says, resident memory before and after.
 
 use std::collections::{HashMap, HashSet};
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -165,6 +166,17 @@ fn percentile(of: &mut [u32], part: usize) -> u32 {
     of[(of.len() * part / 100).min(of.len() - 1)]
 }
 
+/// Runs the program that `MURING_E2E_BYSTANDERS` names with the number of this thread: it can give it a
+/// priority and a core of its own before anything is measured, so that the attackers' work, which is done
+/// on the same machine, is not taken for the broker's.
+fn prepare_bystanders() {
+    let Some(program) = std::env::var_os("MURING_E2E_BYSTANDERS") else { return };
+    let thread = std::fs::read_link("/proc/thread-self").expect("a thread has a number");
+    let number = thread.file_name().expect("it is the last part");
+    let status = Command::new(program).arg(number).status().expect("the program can be run");
+    assert!(status.success(), "the bystanders were not prepared: {status}");
+}
+
 /// Two clients that exchange messages, one at a time, from the beginning to the end.
 struct Bystanders {
     state: Arc<State>,
@@ -208,9 +220,9 @@ impl Bystanders {
         let mut from = Client::plain(broker, 4, "bystander-from");
         let state = Arc::new(State::default());
         let ended = Ended(Arc::clone(&state));
-        // By its name it can be given a priority, where the clients are not to be what is measured.
         let thread = thread::Builder::new().name("bystanders".to_owned());
         let exchange = move || {
+            prepare_bystanders();
             let state = &ended.0;
             for number in 0_u64.. {
                 let begin = Instant::now();
