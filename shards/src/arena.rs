@@ -34,6 +34,12 @@ impl<T> Arena<T> {
         self.count
     }
 
+    /// All numbers in use are below.
+    #[must_use]
+    pub fn end(&self) -> u32 {
+        u32::try_from(self.chunks.len() << CHUNK_BITS).unwrap_or(u32::MAX)
+    }
+
     #[must_use]
     pub fn get(&self, index: u32) -> Option<&T> {
         let (chunk, place) = split(index);

@@ -40,6 +40,8 @@ numbers! {
         connects_refused,
         connect_timeouts,
         keep_alive_timeouts,
+        /// Connections that were granted for a time which is over.
+        grants_ended,
         sessions_resumed,
         sessions_taken_over,
         sessions_expired,
@@ -73,6 +75,8 @@ numbers! {
         /// Publishes that the client may not send.
         denied_publish,
         denied_subscribe,
+        /// Messages for subscriptions that are wider than what their clients may receive.
+        denied_delivery,
         retained_set,
         retained_cleared,
         retained_expired,

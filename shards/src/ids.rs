@@ -74,7 +74,7 @@ impl SubscriptionId {
 }
 
 /// Index of a session on its shard. Valid while the session lives; the shard clears all uses at its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u32);
 
 /// A pending durable operation; the store answers with it.

@@ -14,7 +14,7 @@ use crate::session::messages::{Message, Payload};
 use crate::time::Time;
 
 /// Version of the record forms below.
-pub const MAIL_VERSION: u8 = 2;
+pub const MAIL_VERSION: u8 = 3;
 
 /// A message for the subscribers of another shard.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct PublishMail<'a> {
     pub publisher: u64,
     /// The receiver's own numbers of shared groups that it was picked for, 8 bytes each.
     pub groups: &'a [u8],
+    /// With a group: the shards none of whose members may receive it.
+    pub tried: u64,
 }
 
 /// Plain QoS 0 packets of one topic for the ordinary subscribers of another shard, as they came.
@@ -269,6 +271,9 @@ fn write_publish(publish: &PublishMail<'_>, out: &mut Vec<u8>) {
     }
     u64_into(publish.publisher, out);
     bytes_into(publish.groups, out);
+    if !publish.groups.is_empty() {
+        u64_into(publish.tried, out);
+    }
 }
 
 fn read_publish<'a>(
@@ -277,13 +282,18 @@ fn read_publish<'a>(
     take: impl FnOnce() -> Option<Bytes>,
 ) -> Option<PublishMail<'a>> {
     let flags = reader.byte()?;
+    let message = read_message(&mut reader, flags, parcel, take)?;
+    let completion = if flags & COMPLETION == 0 { None } else { Some(reader.u64()?) };
+    let publisher = reader.u64()?;
+    let groups = reader.bytes()?;
     Some(PublishMail {
-        message: read_message(&mut reader, flags, parcel, take)?,
+        message,
         is_for_subscribers: flags & FOR_SUBSCRIBERS != 0,
         is_for_retained: flags & FOR_RETAINED != 0,
-        completion: if flags & COMPLETION == 0 { None } else { Some(reader.u64()?) },
-        publisher: reader.u64()?,
-        groups: reader.bytes()?,
+        completion,
+        publisher,
+        groups,
+        tried: if groups.is_empty() { 0 } else { reader.u64()? },
     })
 }
 
@@ -469,6 +479,7 @@ mod tests {
                     completion,
                     publisher: u64::MAX,
                     groups: &[1, 0, 0, 0, 2, 0, 0, 0],
+                    tried: 5,
                 }));
             }
             check(&Mail::RetainedItem { question: 1, message: message(payload) });

@@ -185,6 +185,46 @@ marks! {
     SharePickedAgain,
     /// A shared subscription had no member when one was picked.
     ShareEmpty,
+    /// A message was not delivered because its receiver may not have its topic.
+    DeliveryDenied,
+    /// The same for packets of one topic at once.
+    RunDenied,
+    /// The same for a retained message.
+    RetainedDenied,
+    /// A member of a shared subscription may not receive what it was picked for.
+    ShareMemberDenied,
+    /// No member on a shard may: another shard is asked.
+    SharePassedOn,
+    /// No member on any shard may.
+    ShareDenied,
+    /// A will may not be published any more.
+    WillDenied,
+    /// A challenge of enhanced authentication was sent.
+    ChallengeSent,
+    /// The answer to a challenge took its time to look at.
+    ExchangeLater,
+    /// A CONNECT that was kept during its exchange waited for an older connection.
+    KeptConnectWaits,
+    /// A client began to authenticate again.
+    ReauthBegun,
+    /// It was granted anew.
+    ReauthDone,
+    /// It was not.
+    ReauthDenied,
+    /// A connection ended while whether it may come in, or stay, was being asked.
+    CheckForgotten,
+    /// The time that a connection was granted was over.
+    GrantEnded,
+    /// A client came with another user name than that of the session under its client identifier.
+    SessionOfAnother,
+    /// New rules were not through with all sessions in one turn.
+    RecheckGoesOn,
+    /// New rules ended a connection.
+    RulesEndedConn,
+    /// New rules ended a subscription.
+    RulesEndedSubscription,
+    /// New rules changed whether a subscription's deliveries are asked for.
+    RulesChangedSubscription,
     /// A message from another shard was sent on to a third one, or back.
     FanInPosted,
     /// An acknowledgement came that nobody waited for.

@@ -94,6 +94,12 @@ bugs! {
     ReleasedMessageKept,
     /// After a restart the other shards are not told of the subscriptions here.
     InterestNotRestored,
+    /// Deliveries to a subscription that is wider than its permission are not asked for.
+    WildcardUnchecked,
+    /// The same for retained messages.
+    RetainedUnchecked,
+    /// New rules do not look at sessions without connection.
+    OfflineNotRechecked,
 }
 
 #[cfg(feature = "planted")]

@@ -25,6 +25,10 @@ pub enum Timer {
     Conn {
         index: u32,
     },
+    /// What a connection was granted is over.
+    GrantEnd {
+        index: u32,
+    },
     SessionExpiry {
         session: u32,
     },

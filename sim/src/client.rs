@@ -6,6 +6,8 @@ use shards::codec::{self, Ack, AckKind, Framed, Packet, Publish};
 use shards::ids::{PacketId, QoS, Version};
 use shards::reject::ReasonCode;
 
+use crate::rules::METHOD;
+
 /// A packet from the broker, with everything that tests look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Got {
@@ -16,6 +18,8 @@ pub enum Got {
     Unsuback(u16, Vec<u8>),
     Pingresp,
     Disconnect(ReasonCode),
+    /// AUTH: the reason code and the data.
+    Auth(ReasonCode, Vec<u8>),
 }
 
 /// What CONNACK said.
@@ -237,6 +241,11 @@ impl Client {
                 self.got.push_back(Got::Unsuback(unsuback.packet_id.value(), codes));
             }
             Packet::Pingresp => self.got.push_back(Got::Pingresp),
+            Packet::Auth(auth) => {
+                assert_eq!(auth.method, Some(METHOD), "AUTH names the method of the CONNECT");
+                let data = auth.data.unwrap_or_default().to_vec();
+                self.got.push_back(Got::Auth(auth.reason, data));
+            }
             Packet::Disconnect(disconnect) => {
                 assert!(self.version.is_v5(), "DISCONNECT from a broker before MQTT 5.0");
                 self.got.push_back(Got::Disconnect(disconnect.reason));
@@ -244,8 +253,7 @@ impl Client {
             Packet::Connect(_)
             | Packet::Subscribe(_)
             | Packet::Unsubscribe(_)
-            | Packet::Pingreq
-            | Packet::Auth(_) => panic!("{}: not for a client: {packet:?}", self.name),
+            | Packet::Pingreq => panic!("{}: not for a client: {packet:?}", self.name),
         }
     }
 

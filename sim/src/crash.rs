@@ -460,7 +460,7 @@ impl Crashes {
                 matches!(reason, ReasonCode::SessionTakenOver | ReasonCode::UnspecifiedError),
                 "{reason:?}"
             ),
-            Got::Ack(..) | Got::Unsuback(..) | Got::Pingresp => {}
+            Got::Ack(..) | Got::Unsuback(..) | Got::Pingresp | Got::Auth(..) => {}
         }
     }
 

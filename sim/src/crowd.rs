@@ -5,8 +5,9 @@
 //! is left waiting once nothing goes wrong any more, and that nothing is left behind when all are
 //! gone. Who is owed which message is the play's part.
 
+use shards::auth::Verdict;
 use shards::codec::{
-    self, AckKind, Connect, Disconnect, MessageProperties, Property, Publish, RetainHandling,
+    self, AckKind, Auth, Connect, Disconnect, MessageProperties, Property, Publish, RetainHandling,
     SubscribeOptions, Unsubscribe, Will,
 };
 use shards::ids::{PacketId, QoS, Version};
@@ -15,6 +16,7 @@ use shards::rng::Rng;
 
 use crate::client::{Answers, Client, Got};
 use crate::drive::{Post, QOS, seconds};
+use crate::rules::{METHOD, Rules};
 use crate::swarm::{CLIENTS_MAX, Options, Stream, stream};
 use crate::world::World;
 
@@ -25,6 +27,9 @@ const FILTERS: [&str; 9] =
 /// The longest exchange can be disturbed in most ways.
 const MOSTLY_QOS_2: [QoS; 4] = [QOS[0], QOS[1], QOS[2], QOS[2]];
 const SMALL: &str = "0123456789 a payload of some bytes, enough to be more than one chunk";
+
+/// What a client may say in enhanced authentication.
+const WORDS: [&str; 6] = ["ok", "ok", "ok 1", "more", "later", "no"];
 
 /// An identifier that no broker comes to in a short time.
 const NEVER_USED: u16 = 60_000;
@@ -140,6 +145,12 @@ impl Crowd {
                 let millis = self.pick(&[10, 1000, 3000]);
                 self.world.pass(std::time::Duration::from_millis(millis));
             }
+            25 if self.options.has_rights => self.authenticate(client),
+            26 if self.options.has_rights => self.decide(client),
+            27 if self.options.has_rights => {
+                let is_narrow = self.one_in(2);
+                self.world.rule(Rules { has_rights: true, is_narrow });
+            }
             22 if self.one_in(4) => self.break_rules(client),
             _ => self.publish(client),
         }
@@ -170,6 +181,7 @@ impl Crowd {
             will,
             ..Connect::new(version, NAMES[client])
         };
+        let connect = self.draw_credentials(connect);
         // Its session may have ended and begun anew without the client's knowledge, by a CONNECT whose
         // answer has not come or by an older one that comes last; and what is larger than it takes counts
         // as delivered, which it cannot know either.
@@ -189,6 +201,42 @@ impl Crowd {
         // A client need not wait for CONNACK [MQTT-3.1.4-6].
         let ahead = if self.one_in(10) { 2200 } else { self.pick(&[0, 0, 1, 5]) };
         self.world.write(client, |out| out.extend(codec::PINGREQ.repeat(ahead)));
+    }
+
+    /// Who the client says that it is.
+    fn draw_credentials<'a>(&mut self, mut connect: Connect<'a>) -> Connect<'a> {
+        if !self.options.has_rights {
+            return connect;
+        }
+        if connect.version.is_v5() && self.one_in(3) {
+            connect.authentication_method = Some(METHOD);
+            connect.authentication_data = Some(self.pick(&WORDS).as_bytes());
+        } else if self.one_in(2) {
+            connect.user_name = Some(self.pick(&["anna", "bert", "carl"]));
+            connect.password = self.pick(&[None, Some(&b"2"[..])]);
+        }
+        connect
+    }
+
+    /// A step of enhanced authentication, whether it is the client's turn or not.
+    fn authenticate(&mut self, client: usize) {
+        if !self.world.clients[client].version.is_v5() {
+            return;
+        }
+        let reason = self.pick(&[ReasonCode::ContinueAuthentication, ReasonCode::ReAuthenticate]);
+        let data = Some(self.pick(&WORDS).as_bytes());
+        let auth = Auth { data, ..Auth::new(reason, METHOD) };
+        self.world.write(client, |out| auth.encode(Version::V5, out));
+    }
+
+    /// An answer that comes late, or to nothing.
+    fn decide(&mut self, client: usize) {
+        let verdict = match self.below(4) {
+            0 => Verdict::Deny(ReasonCode::NotAuthorized),
+            1 => Verdict::Challenge(b"more?".to_vec()),
+            _ => Verdict::allow(),
+        };
+        self.world.decide_if_there(client, verdict);
     }
 
     fn publish(&mut self, client: usize) {

@@ -170,6 +170,8 @@ pub struct Options {
     pub receive_maximum: u16,
     /// Most bytes that one receive brings.
     pub chunk_bytes_max: usize,
+    /// Not everybody may do everything, and that changes.
+    pub has_rights: bool,
     /// Of so many groups of store operations one fails; 0 is none.
     pub store_failures_in: usize,
     /// Of 4096 steps, how many begin with this fault, by [`Fault::index`].
@@ -230,6 +232,12 @@ impl Options {
                 Scene::Play | Scene::Stop | Scene::Crowd | Scene::Crash => {
                     dice.pick(&[1, 3, 16, 64, 4096, 1 << 16])
                 }
+            },
+            has_rights: match scene {
+                Scene::Play | Scene::Stop | Scene::Crowd => {
+                    Dice(stream(seed, Stream::Options, 2)).one_in(3)
+                }
+                Scene::Marathon | Scene::Crash => false,
             },
             store_failures_in: match scene {
                 Scene::Crash => dice.pick(&[0, 0, 12]),

@@ -74,6 +74,7 @@ pub struct World {
     pub(crate) live: Vec<usize>,
     pub clients: Vec<Client>,
     pub now: Now,
+    pub rules: Rules,
     pub settings: Settings,
     /// `None`: steps in turn, bytes whole.
     chance: Option<Rng>,
@@ -102,7 +103,7 @@ const BATCH_MAX: u32 = 6;
 /// More steps than any scenario needs to come to rest.
 const STEPS_MAX: u64 = 3_000_000;
 
-fn nodes(shards: u8, seed: u64, settings: &Settings) -> Vec<Node> {
+fn nodes(shards: u8, seed: u64, settings: &Settings, rules: Rules) -> Vec<Node> {
     let mailboxes = mesh(shards, settings.mailbox_bytes);
     let nodes = (0..shards).zip(mailboxes).map(|(id, mailboxes)| Node {
         shard: Shard::new(ShardParts {
@@ -111,8 +112,8 @@ fn nodes(shards: u8, seed: u64, settings: &Settings) -> Vec<Node> {
             settings: settings.clone(),
             seed,
             mailboxes,
-            authenticate: Box::new(Rules),
-            authorise: Box::new(Rules),
+            authenticate: Box::new(rules),
+            authorise: Box::new(rules),
         }),
         out: Outbox::default(),
         places: Vec::new(),
@@ -129,7 +130,8 @@ fn nodes(shards: u8, seed: u64, settings: &Settings) -> Vec<Node> {
 impl World {
     pub fn new(shards: u8, seed: Option<u64>, settings: &Settings) -> Self {
         Self {
-            nodes: nodes(shards, seed.unwrap_or(7), settings),
+            nodes: nodes(shards, seed.unwrap_or(7), settings, Rules::default()),
+            rules: Rules::default(),
             wires: Vec::new(),
             live: Vec::new(),
             clients: Vec::new(),
@@ -156,6 +158,9 @@ impl World {
         let mut world = Self::new(options.shards, Some(options.seed), &options.settings);
         world.chunk_bytes_max = options.chunk_bytes_max;
         world.store_failures_in = options.store_failures_in;
+        if options.has_rights {
+            world.rule(Rules { has_rights: true, is_narrow: options.seed % 2 == 0 });
+        }
         world.chaos = Some(Box::new(Chaos::new(options)));
         world
     }
@@ -724,6 +729,31 @@ impl World {
         self.now.time = self.now.time.max(time);
     }
 
+    /// New rules on every shard, from the next step on.
+    pub fn rule(&mut self, rules: Rules) {
+        self.rules = rules;
+        self.trace.line(|| format!("       {rules:?}"));
+        for at in 0..self.nodes.len() {
+            let (authenticate, authorise) = (Box::new(rules), Box::new(rules));
+            self.give(at, Input::Rules { authenticate, authorise });
+        }
+    }
+
+    /// What the transport knows of a client's connection, before its CONNECT.
+    pub fn identify(&mut self, client: usize, peer: Option<SocketAddr>, identity: Option<&str>) {
+        let wire = self.clients[client].wire;
+        let (at, conn) = self.wires[wire].place.expect("it is open");
+        self.give(at, Input::Identified { conn, peer, identity });
+    }
+
+    /// The same, if its connection is there; whether anybody waits for it or not.
+    pub fn decide_if_there(&mut self, client: usize, verdict: Verdict) {
+        let wire = self.clients[client].wire;
+        if let Some((at, conn)) = self.wires.get(wire).and_then(|wire| wire.place) {
+            self.give(at, Input::Authenticated { conn, verdict });
+        }
+    }
+
     /// The late answer of an authentication check.
     pub fn decide(&mut self, client: usize, verdict: Verdict) {
         let wire = self.clients[client].wire;
@@ -754,7 +784,7 @@ impl World {
         }
         self.set_time(self.now.time + after);
         let seed = self.step_count;
-        self.nodes = nodes(shards, seed, &self.settings);
+        self.nodes = nodes(shards, seed, &self.settings, self.rules);
         for (key, record) in self.store.kept() {
             let node = &mut self.nodes[key.owner(shards).index()];
             let restored = node.shard.restore(self.now, key, record);

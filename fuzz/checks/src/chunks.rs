@@ -90,8 +90,8 @@ impl Peer {
             settings,
             seed: 7,
             mailboxes,
-            authenticate: Box::new(Rules),
-            authorise: Box::new(Rules),
+            authenticate: Box::new(Rules::default()),
+            authorise: Box::new(Rules::default()),
         });
         let now = Now { time: Time::from_secs(1000), unix_secs: 1_700_000_000 };
         let mut peer = Self { shard, out: Outbox::default(), now, said: Vec::new(), closing: None };

@@ -393,6 +393,7 @@ impl Play {
                     Got::Ack(..)
                     | Got::Suback(..)
                     | Got::Unsuback(..)
+                    | Got::Auth(..)
                     | Got::Pingresp
                     | Got::Disconnect(_) => {}
                 }

@@ -1,6 +1,7 @@
 //! One network connection as the core sees it: how far CONNECT has come, bytes cut off at the end of a
 //! receive, bytes waiting to be sent, and why nothing is read. Knows nothing of sockets.
 
+pub mod exchange;
 pub mod filing;
 pub mod pause;
 
@@ -16,6 +17,7 @@ use crate::reject::ReasonCode;
 use crate::session::alias::{AliasesIn, AliasesOut};
 use crate::time::Time;
 use crate::timers::TimerId;
+use exchange::Exchange;
 use filing::Filing;
 use pause::{PauseReason, Pauses};
 
@@ -83,6 +85,10 @@ pub struct Extras {
     pub identity: Option<Box<str>>,
     /// What a late answer granted, until the CONNECT is accepted.
     pub grant: Option<Grant>,
+    /// If the CONNECT named a method.
+    pub exchange: Option<Box<Exchange>>,
+    /// Ends the connection when what was granted is over.
+    pub grant_timer: Option<TimerId>,
 }
 
 /// One network connection. Lives on the shard that reads it; moves at most once, before it has a session.
@@ -203,6 +209,21 @@ impl Conn {
 
     pub fn extras_mut(&mut self) -> &mut Extras {
         self.extras.get_or_insert_default()
+    }
+
+    pub fn exchange_mut(&mut self) -> Option<&mut Exchange> {
+        self.extras.as_mut().and_then(|extras| extras.exchange.as_deref_mut())
+    }
+
+    /// The CONNECT is accepted: forgets what was only needed until then.
+    pub fn drop_credentials(&mut self) {
+        let Some(extras) = self.extras.as_mut() else { return };
+        extras.grant = None;
+        extras.assigned_client_id = None;
+        // A connection has nothing else yet.
+        if extras.exchange.is_none() && extras.grant_timer.is_none() {
+            self.extras = None;
+        }
     }
 
     /// Acknowledgements that are still owed: newer ones must wait behind them.

@@ -259,6 +259,12 @@ impl Sessions {
         Some(session)
     }
 
+    /// The numbers of all sessions are below.
+    #[must_use]
+    pub fn end(&self) -> u32 {
+        self.arena.end()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.arena.iter().map(|(index, session)| (SessionId(index), session))
     }

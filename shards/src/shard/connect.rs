@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::auth::{Credentials, Grant, Identity, Verdict, Who};
 use crate::codec::{self, Connack, Connect, Frame, PacketKind};
+use crate::conn::exchange::Step;
 use crate::conn::pause::PauseReason;
 use crate::conn::{Conn, State};
 use crate::ids::{ConnId, QoS, SessionId, ShardId, Version};
@@ -37,7 +38,8 @@ struct Granted {
 
 impl Shard {
     /// The first packet of a connection. `rest` begins with it and holds everything that was read.
-    /// True if the connection is now connected; false if it moved, waits or ends.
+    /// True if it is done: the connection is connected, or goes on with AUTH. False if it moved, waits
+    /// with these bytes, or ends.
     pub(super) fn on_first(
         &mut self,
         now: Now,
@@ -65,7 +67,7 @@ impl Shard {
             conn.packet_bytes_max = connect.packet_bytes_max.unwrap_or(u32::MAX);
             conn.request_problem_information = connect.request_problem_information;
         }
-        match self.admit(now, id, &connect, rest, out) {
+        match self.admit(now, id, &connect, (frame.len, rest), out) {
             Ok(is_connected) => is_connected,
             Err(reject) => {
                 self.refuse(now, id, connect.version, reject, out);
@@ -79,7 +81,7 @@ impl Shard {
         now: Now,
         id: ConnId,
         connect: &Connect<'_>,
-        rest: &[u8],
+        (frame_bytes, rest): (usize, &[u8]),
         out: &mut Outbox,
     ) -> Result<bool, Reject> {
         let assigned = self.check_client_id(id, connect)?;
@@ -90,14 +92,20 @@ impl Shard {
             return Ok(false);
         }
         self.check_connect(connect)?;
-        let Some(grant) = self.authenticate(id, connect, client_id)? else { return Ok(false) };
+        let asked = (connect, &rest[..frame_bytes]);
+        let Some(grant) = self.authenticate(now, id, asked, client_id, out)? else {
+            return Ok(self.has_kept_connect(id));
+        };
         if self.waits_for_older(id, client_id, out) {
             return Ok(false);
         }
         let identity = self.identify(id, &grant);
+        self.check_late(id, client_id, identity.as_deref())?;
         self.check_will(client_id, identity.as_deref(), connect)?;
         let granted = self.attach(now, id, connect, client_id, identity, out)?;
-        if !self.welcome(id, connect, assigned.as_deref(), &granted, out) {
+        self.limit_to(now, id, grant.lasts);
+        let data = grant.data.as_deref();
+        if !self.welcome(id, connect, assigned.as_deref(), (&granted, data), out) {
             // No CONNACK, so no DISCONNECT either, and no will of a client that was never let in.
             self.note(id, CONNACK_TOO_LARGE, out);
             self.detach(now, id, Ending::Normal, out);
@@ -167,9 +175,11 @@ impl Shard {
     /// Whether the client may come in; `None` if the answer comes later.
     fn authenticate(
         &mut self,
+        now: Now,
         id: ConnId,
-        connect: &Connect<'_>,
+        (connect, packet): (&Connect<'_>, &[u8]),
         client_id: &str,
+        out: &mut Outbox,
     ) -> Result<Option<Grant>, Reject> {
         let Some(conn) = self.local.conns.get_mut(id) else { return Ok(None) };
         if conn.is_admitted {
@@ -188,21 +198,45 @@ impl Shard {
             method: connect.authentication_method,
             data: connect.authentication_data,
         };
-        match self.authenticate.check(&credentials) {
-            Verdict::Allow(grant) => Ok(Some(grant)),
-            Verdict::Deny(reason) => Err(Reject { reason, why: DENIED }),
-            Verdict::Challenge(_) => {
-                Err(Reject { reason: ReasonCode::BadAuthenticationMethod, why: DENIED })
-            }
-            Verdict::Later => {
-                conn.state = State::Authenticating;
-                if connect.client_id.is_empty() {
-                    conn.extras_mut().assigned_client_id = Some(client_id.to_owned());
-                }
-                self.local.pause(id, PauseReason::Authenticating);
-                Ok(None)
+        let verdict = self.authenticate.check(&credentials);
+        if let Verdict::Deny(reason) = verdict {
+            return Err(Reject { reason, why: DENIED });
+        }
+        if matches!(verdict, Verdict::Challenge(_)) && connect.authentication_method.is_none() {
+            let why = "a challenge for a client that named no method";
+            return Err(Reject { reason: ReasonCode::ImplementationSpecificError, why });
+        }
+        self.begin_exchange(id, connect, client_id);
+        match verdict {
+            Verdict::Allow(grant) => return Ok(Some(grant)),
+            Verdict::Deny(_) => {}
+            Verdict::Challenge(_) | Verdict::Later => {
+                self.await_verdict(now, id, (connect, packet), client_id, verdict, out);
             }
         }
+        Ok(None)
+    }
+
+    /// The answer to a CONNECT takes more than one question, or its time.
+    fn await_verdict(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        (connect, packet): (&Connect<'_>, &[u8]),
+        client_id: &str,
+        verdict: Verdict,
+        out: &mut Outbox,
+    ) {
+        let Some(conn) = self.local.conns.get_mut(id) else { return };
+        if connect.client_id.is_empty() {
+            conn.extras_mut().assigned_client_id = Some(client_id.to_owned());
+        }
+        if connect.authentication_method.is_some() {
+            self.keep_connect(id, packet, Step::Server);
+            return self.on_verdict(now, id, verdict, out);
+        }
+        conn.state = State::Authenticating;
+        self.local.pause(id, PauseReason::Authenticating);
     }
 
     pub(super) fn on_authenticated(
@@ -213,10 +247,16 @@ impl Shard {
         out: &mut Outbox,
     ) {
         let Some(conn) = self.local.conns.get_mut(id) else { return };
-        if conn.state != State::Authenticating {
+        let (state, version) = (conn.state, conn.version);
+        if let Some(exchange) = conn.exchange_mut() {
+            if exchange.step == Step::Server {
+                self.on_verdict(now, id, verdict, out);
+            }
             return;
         }
-        let version = conn.version;
+        if state != State::Authenticating {
+            return;
+        }
         match verdict {
             Verdict::Allow(grant) => {
                 // Its CONNECT lies first in the backlog and is taken from the beginning.
@@ -228,22 +268,39 @@ impl Shard {
                 self.local.unpause(id, PauseReason::Authenticating);
             }
             Verdict::Deny(reason) => {
+                conn.pauses.remove(PauseReason::Authenticating);
                 self.refuse(now, id, version, Reject { reason, why: DENIED }, out);
             }
             Verdict::Challenge(_) => {
-                let reason = ReasonCode::BadAuthenticationMethod;
-                self.refuse(now, id, version, Reject { reason, why: DENIED }, out);
+                // It has no method that a challenge could be part of.
+                conn.pauses.remove(PauseReason::Authenticating);
+                let reject = Reject { reason: ReasonCode::BadAuthenticationMethod, why: DENIED };
+                self.refuse(now, id, version, reject, out);
             }
             Verdict::Later => {}
         }
     }
 
     /// Who the client is from here on; nothing if all is as it is for anybody.
-    fn identify(&self, id: ConnId, grant: &Grant) -> Option<Arc<Identity>> {
+    pub(super) fn identify(&self, id: ConnId, grant: &Grant) -> Option<Arc<Identity>> {
         let listener = self.local.conns.get(id).map_or(0, |conn| conn.origin().listener);
         let (user, rights) = (grant.user.clone(), grant.rights.clone());
         let identity = Identity { user, rights, listener };
         (identity != Identity::default()).then(|| Arc::new(identity))
+    }
+
+    /// Rules may have changed while the answer was on its way.
+    fn check_late(
+        &self,
+        id: ConnId,
+        client_id: &str,
+        identity: Option<&Identity>,
+    ) -> Result<(), Reject> {
+        let is_late = self.local.conns.get(id).is_some_and(|conn| conn.is_admitted);
+        if is_late && !self.may_stay(client_id, identity) {
+            return Err(Reject { reason: ReasonCode::NotAuthorized, why: DENIED });
+        }
+        Ok(())
     }
 
     fn check_will(
@@ -291,9 +348,10 @@ impl Shard {
         }
         let mut was_stored = false;
         if let Some(session) = existing {
+            let is_clean = connect.clean_start || self.is_of_another(session, identity.as_deref());
             was_stored = self.local.sessions.get(session).is_some_and(|s| s.is_stored);
-            self.take_over(now, session, connect.clean_start, out);
-            if connect.clean_start {
+            self.take_over(now, session, is_clean, out);
+            if is_clean {
                 self.end_session(now, session, out);
             }
             existing = self.local.sessions.find(client_id);
@@ -302,9 +360,7 @@ impl Shard {
         let session = existing
             .unwrap_or_else(|| self.local.sessions.insert(new_session(client_id, connect.version)));
         let granted = Granted { session, session_present, expiry_s, keep_alive_s };
-        if let Some(session) = self.local.sessions.get_mut(session) {
-            session.identity = identity;
-        }
+        self.set_identity(session, session_present, identity);
         let granted = self.bind(now, id, session, connect, granted);
         self.store_bound(now, session, was_stored);
         granted
@@ -340,6 +396,7 @@ impl Shard {
             let deadline = now.time + allowance(granted.keep_alive_s);
             conn.timer = Some(local.timers.set(Timer::Conn { index: id.index }, deadline));
         }
+        conn.drop_credentials();
         local.counters.connects_accepted += 1;
         local.counters.sessions_resumed += u64::from(granted.session_present);
         self.sys.clients_connected += 1;
@@ -353,7 +410,7 @@ impl Shard {
         id: ConnId,
         connect: &Connect<'_>,
         assigned: Option<&str>,
-        granted: &Granted,
+        (granted, data): (&Granted, Option<&[u8]>),
         out: &mut Outbox,
     ) -> bool {
         let settings = &self.local.settings;
@@ -375,6 +432,8 @@ impl Shard {
             shared_available: off(settings.shared_available),
             server_keep_alive_s: (granted.keep_alive_s != connect.keep_alive_s)
                 .then_some(granted.keep_alive_s),
+            authentication_method: connect.authentication_method,
+            authentication_data: data.filter(|_| connect.authentication_method.is_some()),
             ..Connack::default()
         };
         let limit = connect.packet_bytes_max.unwrap_or(u32::MAX) as usize;

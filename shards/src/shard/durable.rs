@@ -208,6 +208,7 @@ impl Local {
             version: session.version,
             expiry_s: session.expiry_s,
             left: session.conn.is_none().then_some(now.unix_secs),
+            identity: session.identity.as_deref().cloned(),
         }
         .write();
         let key = StoreKey::Session { client_id: session.client_id.clone() };
@@ -378,7 +379,7 @@ impl Shard {
     }
 
     /// One of a session's subscriptions, as the store keeps it.
-    fn subscription(
+    pub(super) fn subscription(
         &self,
         session: SessionId,
         key: SubscriptionKey,

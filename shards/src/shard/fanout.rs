@@ -11,13 +11,14 @@ use crate::session::messages::{Message, Payload};
 use crate::session::outgoing::Delivery;
 use crate::slots::owner_of;
 use crate::time::Now;
-use crate::topic::{GroupId, NoLocal, topic_hash};
+use crate::topic::{GroupId, Member, NoLocal, topic_hash};
 
 use super::Shard;
 use super::deliver::{Delivered, is_expired};
 use super::effect::Outbox;
 use super::publish::{Completion, Whose};
 use super::render::{Fan, How, Verbatim};
+use super::rights::may_receive;
 
 /// Where a message comes from.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct Source {
     pub(super) publisher: Option<u64>,
     /// Who waits for the outcome, on the publisher's shard.
     pub(super) completion: Option<u64>,
+    /// Shards none of whose members may receive it: only of a shared subscription that is passed on.
+    pub(super) tried: u64,
 }
 
 /// Buffers that are used again and again.
@@ -147,6 +150,7 @@ impl Shard {
                 completion: source.completion,
                 publisher: self.publisher_hash(source),
                 groups: if is_in(picked) { &groups[to.index()] } else { &[] },
+                tried: 0,
             });
             self.post(to, &mail);
             outcome.is_congested |= self.mail.is_congested(to);
@@ -169,7 +173,8 @@ impl Shard {
             let whose = Whose::Shard(from, completion);
             self.completions.insert(Completion { whose, waiting: 1, reason: ReasonCode::Success })
         });
-        let source = Source { session: None, publisher: Some(publish.publisher), completion };
+        let (publisher, tried) = (Some(publish.publisher), publish.tried);
+        let source = Source { session: None, publisher, completion, tried };
         let mut outcome = Outcome { is_matched: true, ..Outcome::default() };
         if publish.is_for_retained && !self.keep_retained(now, &publish.message) {
             outcome.is_refused = true;
@@ -214,9 +219,16 @@ impl Shard {
                 own = Some(*target);
                 continue;
             }
+            if target.is_checked()
+                && !planted!(WildcardUnchecked)
+                && !may_receive(self.authorise.as_mut(), &mut self.local, target, message.topic, 1)
+            {
+                continue;
+            }
             let how = How {
                 qos: target.qos.min(message.qos),
-                retain: (target.retain_as_published || planted!(RetainFlagKept)) && message.retain,
+                retain: (target.retain_as_published() || planted!(RetainFlagKept))
+                    && message.retain,
                 ids: targets.ids(target),
             };
             let delivered = self.local.deliver(now, target.session, how, None, fan, out);
@@ -230,10 +242,13 @@ impl Shard {
         let index = &mut self.index;
         let target =
             index.cache.target_of_publisher(&index.trie, message.topic, own.session, &mut ids);
-        if let Some(target) = target {
+        if let Some(target) = target
+            && (!target.is_checked()
+                || may_receive(self.authorise.as_mut(), &mut self.local, &target, message.topic, 1))
+        {
             let how = How {
                 qos: target.qos.min(message.qos),
-                retain: target.retain_as_published && message.retain,
+                retain: target.retain_as_published() && message.retain,
                 ids: &ids,
             };
             let delivered = self.local.deliver(now, own.session, how, None, fan, out);
@@ -314,6 +329,9 @@ impl Shard {
             // The last member here left while the message was on its way: another shard may have one.
             return self.pick(now, group, source, fan, outcome, out);
         };
+        let Some(member) = self.find_receiver(group, member, message.topic) else {
+            return self.pass_on(group, source, fan, outcome);
+        };
         let how = How {
             qos: member.options.qos().min(message.qos),
             retain: member.options.retain_as_published() && message.retain,
@@ -321,6 +339,52 @@ impl Shard {
         };
         let delivered = self.local.deliver(now, member.session, how, Some(group), fan, out);
         outcome.is_refused |= delivered == Delivered::Refused;
+    }
+
+    /// The member that was picked, or another one of this shard if that may not receive the topic.
+    fn find_receiver(&mut self, group: GroupId, picked: Member, topic: &str) -> Option<Member> {
+        if !picked.options.is_checked() {
+            return Some(picked);
+        }
+        let (sessions, authorise) = (&self.local.sessions, &mut self.authorise);
+        let mut may_receive = |member: &Member| {
+            !member.options.is_checked()
+                || sessions
+                    .get(member.session)
+                    .is_some_and(|session| authorise.may_receive(&session.who(), topic))
+        };
+        if may_receive(&picked) {
+            return Some(picked);
+        }
+        mark!(ShareMemberDenied);
+        let members = self.index.trie.group(group)?.members_after(picked.session);
+        members.copied().find(may_receive)
+    }
+
+    /// No member here may receive it: another shard is asked, each one once.
+    fn pass_on(&mut self, group: GroupId, source: &Source, fan: &Fan<'_>, outcome: &mut Outcome) {
+        let tried = source.tried | 1 << self.id.0;
+        let next = self.index.trie.group(group).and_then(|found| found.shard_not_in(tried));
+        let Some((to, group)) = next else {
+            mark!(ShareDenied);
+            self.local.counters.denied_delivery += 1;
+            return;
+        };
+        mark!(SharePassedOn);
+        if let Some(completion) = source.completion.and_then(|at| self.completions.get_mut(at)) {
+            completion.waiting += 1;
+        }
+        let mail = Mail::Publish(PublishMail {
+            message: fan.message,
+            is_for_subscribers: false,
+            is_for_retained: false,
+            completion: source.completion,
+            publisher: self.publisher_hash(source),
+            groups: &group.to_bits().to_le_bytes(),
+            tried,
+        });
+        self.post(to, &mail);
+        outcome.is_congested |= self.mail.is_congested(to);
     }
 
     /// A delivery of a shared subscription whose member is gone goes to another one.
@@ -357,7 +421,7 @@ impl Shard {
         local.messages.release(delivery.message);
         mark!(ShareRedelivered);
         local.counters.share_redelivered += 1;
-        let source = Source { session: None, publisher: None, completion: None };
+        let source = Source { session: None, publisher: None, completion: None, tried: 0 };
         let mut fan = Fan::new(copy, &mut local.rendered);
         let mut outcome = Outcome::default();
         self.pick(now, group, &source, &mut fan, &mut outcome, out);

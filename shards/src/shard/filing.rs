@@ -6,6 +6,7 @@ use crate::codec::{SubscribeFilters, Unsuback, UnsubscribeFilters};
 use crate::conn::filing::{Filing, FilingKind};
 use crate::ids::{ConnId, SessionId, Version};
 use crate::mark;
+use crate::reject::ReasonCode;
 use crate::time::Now;
 
 use super::Shard;
@@ -72,6 +73,9 @@ impl Shard {
                     let mut filters = SubscribeFilters::resume(rest);
                     let Some((text, options)) = filters.next() else { return &[] };
                     let subscribed = self.subscribe_one(session, text, options, subscription_id);
+                    if subscribed.code == ReasonCode::NotAuthorized {
+                        self.note_denied(id, text, "the client may not subscribe to this", out);
+                    }
                     filing.codes.push(subscribed.code.byte());
                     filing.retained.extend(subscribed.retained);
                     rest = filters.rest();

@@ -117,7 +117,8 @@ impl Shard {
         let Some(conn) = self.local.conns.get(id) else { return };
         let session = conn.session().and_then(|session| self.local.sessions.get(session));
         let client_id = session.map_or_else(String::new, |session| session.client_id.to_string());
-        out.notes.push(Note { origin: conn.origin(), client_id, reject });
+        let topic = String::new();
+        out.notes.push(Note { origin: conn.origin(), client_id, topic, reject });
         self.local.counters.count_reject(reject.reason);
     }
 
@@ -129,6 +130,8 @@ impl Shard {
         }
         durable::drop_fenced(conn);
         conn.state = State::Closing;
+        self.forget_check(id);
+        let Some(conn) = self.local.conns.get_mut(id) else { return };
         let backlog = std::mem::take(&mut conn.backlog);
         self.local.pool.give(backlog.bytes);
         if let Some(timer) = conn.timer.take() {
@@ -145,6 +148,7 @@ impl Shard {
     /// The connection is gone, asked for or not.
     pub(super) fn on_closed(&mut self, now: Now, id: ConnId, _cause: CloseCause, out: &mut Outbox) {
         let ending = self.last_word(id);
+        self.forget_check(id);
         self.detach(now, id, ending, out);
         let Some(conn) = self.local.conns.remove(id) else { return };
         self.local.counters.connections_closed += 1;
@@ -228,11 +232,15 @@ impl Shard {
 
     /// Parts a connection from its session, which stays, waits for its expiry, or ends.
     pub(super) fn detach(&mut self, now: Now, id: ConnId, ending: Ending, out: &mut Outbox) {
+        self.forget_check(id);
         let Some(conn) = self.local.conns.get_mut(id) else { return };
         let Some(session_id) = conn.session() else { return };
         // Whoever looks at the connection from here on finds one that is about to be closed.
         conn.state = State::AwaitConnect;
         if let Some(extras) = conn.extras.take() {
+            if let Some(timer) = extras.grant_timer {
+                self.local.timers.cancel(timer);
+            }
             self.forgo_acks(session_id, extras.acks);
         }
         let Some(session) = self.local.sessions.get_mut(session_id) else { return };
@@ -324,6 +332,11 @@ impl Shard {
     }
 
     fn publish_will(&mut self, now: Now, id: SessionId, will: &Will, out: &mut Outbox) {
+        if !self.may_publish_will(id, will) {
+            mark!(WillDenied);
+            self.local.counters.denied_publish += 1;
+            return;
+        }
         self.local.counters.wills_published += 1;
         let large = will.payload.len() >= crate::limits::SPLICE_BYTES_MIN;
         let message = Message {
@@ -338,7 +351,7 @@ impl Shard {
             retain: will.retain,
             expires: will.expiry_s.map(|secs| now.time + Duration::from_secs(secs.into())),
         };
-        let source = Source { session: Some(id), publisher: None, completion: None };
+        let source = Source { session: Some(id), publisher: None, completion: None, tried: 0 };
         self.fan_out(now, &source, message, None, out);
     }
 

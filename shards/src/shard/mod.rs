@@ -10,6 +10,7 @@ mod connect;
 mod deliver;
 mod durable;
 mod effect;
+mod exchange;
 mod fanout;
 mod filing;
 mod input;
@@ -131,6 +132,8 @@ pub struct Shard {
     /// Shards that have told of everything they got back from the store.
     restore_fences: u64,
     retained_timer: Option<(Time, TimerId)>,
+    /// Sessions that new rules have still to look at.
+    recheck: rights::Recheck,
     /// Connections that wait for room in a ring.
     congested: Vec<ConnId>,
     /// Bit per shard that was given mail since its last doorbell.
@@ -190,6 +193,7 @@ impl Shard {
             restoring: restore::Restoring::default(),
             restore_fences: 0,
             retained_timer: None,
+            recheck: rights::Recheck::default(),
             congested: Vec::new(),
             posted: 0,
             stopping: Stopping::No,
@@ -235,6 +239,9 @@ impl Shard {
         self.local.next_turn();
         self.answer_deferred(now);
         self.resume_yielded(now, out);
+        if self.recheck.is_under_way() {
+            self.go_on_checking(now, out);
+        }
         self.flush_mail(out);
         if !self.congested.is_empty() && !self.is_congested() {
             mark!(CongestionOver);
@@ -302,6 +309,7 @@ impl Shard {
             || self.mail.has_staged()
             || !self.deferred_asks.is_empty()
             || !self.yielded.is_empty()
+            || self.recheck.is_under_way()
     }
 
     /// True if connections have packets here that wait for nothing but their turn: the shell goes on
@@ -364,6 +372,7 @@ impl Shard {
         while let Some(timer) = self.local.timers.expired(now.time) {
             match timer {
                 Timer::Conn { index } => self.on_conn_timer(now, index, out),
+                Timer::GrantEnd { index } => self.on_grant_end(now, index, out),
                 Timer::SessionExpiry { session } => {
                     self.on_session_expiry(now, SessionId(session), out);
                 }

@@ -150,12 +150,13 @@ impl Shard {
         }
         if !self.is_allowed(session, topic, publish) {
             self.local.counters.denied_publish += 1;
+            self.note_denied(id, topic, "the client may not publish this", out);
             let reason = ReasonCode::NotAuthorized;
             self.acknowledge(id, session, publish.qos, publish.packet_id, reason, out);
             return Ok(());
         }
         let completion = self.begin_completion(id, publish);
-        let source = Source { session: Some(session), publisher: None, completion };
+        let source = Source { session: Some(session), publisher: None, completion, tried: 0 };
         let expiry = publish.properties.message_expiry_s;
         let expires = expiry.map(|secs| now.time + Duration::from_secs(secs.into()));
         let mut forwarded = std::mem::take(&mut self.scratch.properties);

@@ -120,6 +120,7 @@ impl Shard {
         if self.local.conns.get(id).is_some_and(|conn| conn.state == State::AwaitConnect) {
             out.reads.push((id, Reading::Once));
         }
+        self.ask_for_auth(id, out);
     }
 
     /// Goes on with a connection that no reason holds any longer.
@@ -131,6 +132,7 @@ impl Shard {
         }
         let mut backlog = std::mem::take(&mut conn.backlog);
         self.go_on_filing(now, id, out);
+        self.go_on_connecting(now, id, out);
         let used = self.consume(now, id, backlog.rest(), out);
         backlog.start += used;
         let Some(conn) = self.local.conns.get_mut(id) else { return };
@@ -140,6 +142,10 @@ impl Shard {
             conn.backlog = backlog;
         }
         let Some(conn) = self.local.conns.get_mut(id) else { return };
+        let is_asked = conn.state == State::Authenticating;
+        if is_asked && !conn.is_read_paused {
+            return self.ask_for_auth(id, out);
+        }
         let goes_on = conn.is_read_paused && !conn.is_taken_over && !conn.pauses.any();
         if goes_on && conn.state != State::Closing {
             conn.is_read_paused = false;
@@ -315,9 +321,12 @@ impl Shard {
     ) {
         self.local.counters.packets_received += 1;
         let Some((session, version)) =
-            self.local.conns.get(id).and_then(|conn| Some((conn.session()?, conn.version)))
+            self.local.conns.get(id).map(|conn| (conn.session(), conn.version))
         else {
             return;
+        };
+        let Some(session) = session else {
+            return self.on_unwelcomed(now, id, frame, version, out);
         };
         let incoming = Incoming { frame, packet, owned, version };
         if let Err(reject) = self.on_packet(now, id, session, &incoming, out) {
@@ -361,10 +370,7 @@ impl Shard {
             PacketKind::Disconnect => {
                 self.on_disconnect(now, id, &Disconnect::decode(frame, version)?, out)
             }
-            PacketKind::Auth => {
-                Auth::decode(frame, version)?;
-                Err(Reject::protocol("AUTH, but the CONNECT gave no authentication method"))
-            }
+            PacketKind::Auth => self.on_auth(now, id, &Auth::decode(frame, version)?, out),
             // Whatever its form [MQTT-3.1.0-2], whose errors have reason codes that DISCONNECT has not.
             PacketKind::Connect => Err(SECOND_CONNECT),
             PacketKind::Connack

@@ -5,6 +5,7 @@
 //! is published first would pass sessions by.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -85,6 +86,7 @@ impl Shard {
         let id = self.local.sessions.insert(Session {
             expiry_s: record.expiry_s,
             is_stored: true,
+            identity: record.identity.map(Arc::new),
             ..new_session(client_id, record.version)
         });
         self.restoring.owed.insert(id.0, Owed { left: record.left, ..Owed::default() });

@@ -368,9 +368,15 @@ impl Shard {
 
     /// One retained message for a new subscription, unless a live one has overtaken it.
     fn take_retained(&mut self, now: Now, id: SessionId, node: NodeId, message: &Message<'_>) {
+        let Some(subscriber) = self.index.trie.subscriber(node, id) else { return };
+        if subscriber.options.is_checked()
+            && !planted!(RetainedUnchecked)
+            && !self.may_receive_retained(id, message.topic)
+        {
+            return;
+        }
         let Some(session) = self.local.sessions.get_mut(id) else { return };
         let Some(stream) = session.stream.as_mut() else { return };
-        let Some(subscriber) = self.index.trie.subscriber(node, id) else { return };
         let round = stream.current.as_ref().map_or(0, |walk| walk.round);
         if stream.is_overtaken(message.topic, round) {
             mark!(RetainedOvertaken);

@@ -14,6 +14,7 @@ use crate::topic::{Found, NoLocal, Target};
 use super::Shard;
 use super::effect::Outbox;
 use super::local::{Local, list, units};
+use super::rights::may_receive;
 
 /// So many packets of a run are about as much work as one that goes its own way.
 const RUN_PACKETS_PER_UNIT: u32 = 8;
@@ -97,7 +98,7 @@ impl Shard {
             return None;
         }
         let (remote, is_unmatched) = (targets.remote, targets.is_empty());
-        if !self.give_run(Some(session), version, found, run, out) {
+        if !self.give_run(Some(session), version, (found, publish.topic), run, out) {
             return None;
         }
         if is_unmatched {
@@ -133,7 +134,7 @@ impl Shard {
             return;
         };
         let found = self.index.cache.lookup(&self.index.trie, publish.topic);
-        if self.give_run(None, version, found, &run, out) {
+        if self.give_run(None, version, (found, publish.topic), &run, out) {
             return;
         }
         mark!(RunMailSplit);
@@ -155,6 +156,7 @@ impl Shard {
                 // Only shared subscriptions ask who it was.
                 publisher: 0,
                 groups: &[],
+                tried: 0,
             };
             self.fan_in(now, from, &publish, out);
             rest = behind;
@@ -167,7 +169,7 @@ impl Shard {
         &mut self,
         publisher: Option<SessionId>,
         version: Version,
-        found: Found,
+        (found, topic): (Found, &str),
         run: &Run<'_>,
         out: &mut Outbox,
     ) -> bool {
@@ -185,6 +187,14 @@ impl Shard {
             return false;
         }
         for target in targets {
+            // They have one topic, so they share this fate too.
+            if target.is_checked() {
+                let count = u64::from(run.count);
+                if !may_receive(self.authorise.as_mut(), local, target, topic, count) {
+                    mark!(RunDenied);
+                    continue;
+                }
+            }
             local.append_run(target.session, version, run, out);
         }
         true

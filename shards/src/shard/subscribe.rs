@@ -97,8 +97,8 @@ impl Shard {
         id: Option<SubscriptionId>,
     ) -> Subscribed {
         let refused = |code| Subscribed { code, retained: None };
-        let filter = match self.check_filter(session, text) {
-            Ok(filter) => filter,
+        let (filter, allowed) = match self.check_filter(session, text) {
+            Ok(checked) => checked,
             Err(code) => {
                 self.local.counters.denied_subscribe +=
                     u64::from(code == ReasonCode::NotAuthorized);
@@ -111,7 +111,8 @@ impl Shard {
             crate::ids::QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
             crate::ids::QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
         };
-        let kept = SubOptions::new(qos, options.no_local, options.retain_as_published);
+        let kept = SubOptions::new(qos, options.no_local, options.retain_as_published)
+            .with_checked(allowed == Subscribing::AllowChecked);
         let record = SubscriptionRecord { options: kept.bits(), id };
         if let Some(share) = filter.share() {
             self.join_group(session, filter.filter(), share, kept, id);
@@ -159,7 +160,7 @@ impl Shard {
         &mut self,
         session: SessionId,
         text: &'a str,
-    ) -> Result<TopicFilter<'a>, ReasonCode> {
+    ) -> Result<(TopicFilter<'a>, Subscribing), ReasonCode> {
         let settings = &self.local.settings;
         let filter =
             TopicFilter::parse(text, settings.topic_levels_max).map_err(|reject| reject.reason)?;
@@ -172,7 +173,8 @@ impl Shard {
         let Some(session) = self.local.sessions.get(session) else {
             return Err(ReasonCode::UnspecifiedError);
         };
-        if self.authorise.may_subscribe(&session.who(), filter.filter()) == Subscribing::Deny {
+        let allowed = self.authorise.may_subscribe(&session.who(), filter.filter());
+        if allowed == Subscribing::Deny {
             return Err(ReasonCode::NotAuthorized);
         }
         let level_count = u16::try_from(levels(filter.filter()).count()).unwrap_or(u16::MAX);
@@ -183,7 +185,7 @@ impl Shard {
         {
             return Err(ReasonCode::QuotaExceeded);
         }
-        Ok(filter)
+        Ok((filter, allowed))
     }
 
     /// Where subscriptions to this filter stand in the index, if there are any.
@@ -245,6 +247,15 @@ impl Shard {
             Err(reject) => return reject.reason,
         };
         let Some(key) = self.find_key(&filter) else { return ReasonCode::NoSubscriptionExisted };
+        self.remove_subscription(session, key, text)
+    }
+
+    pub(super) fn remove_subscription(
+        &mut self,
+        session: SessionId,
+        key: SubscriptionKey,
+        text: &str,
+    ) -> ReasonCode {
         let Some(found) = self.local.sessions.get_mut(session) else {
             return ReasonCode::UnspecifiedError;
         };

@@ -111,7 +111,7 @@ impl Shard {
             retain: true,
             expires: None,
         };
-        let source = Source { session: None, publisher: None, completion: None };
+        let source = Source { session: None, publisher: None, completion: None, tried: 0 };
         self.fan_out(now, &source, message, None, out);
     }
 }

@@ -1,6 +1,7 @@
 //! What stands in the records of the store. Each begins with the version of its form; times are Unix
 //! seconds, because a shard's own clock means nothing to the next process.
 
+use crate::auth::{Identity, Rights};
 use crate::ids::{QoS, SubscriptionId, Version};
 
 /// The form written here. A record of another one is not read.
@@ -11,13 +12,14 @@ const FORM: u8 = 1;
 pub struct Unreadable;
 
 /// The terms of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRecord {
     pub version: Version,
     /// Session expiry interval in seconds; `u32::MAX` is never.
     pub expiry_s: u32,
     /// When its connection ended; `None` if it has one.
     pub left: Option<u64>,
+    pub identity: Option<Identity>,
 }
 
 /// A subscription.
@@ -67,6 +69,9 @@ pub struct ExchangeRecord {
 }
 
 const LEFT: u8 = 1;
+const IDENTITY: u8 = 2;
+const USER: u8 = 1;
+const RIGHTS: u8 = 2;
 const RELEASED: u8 = 0x04;
 const EXPIRES: u8 = 0x08;
 const RETAIN: u8 = 0x04;
@@ -76,10 +81,14 @@ const HOW_QOS_SHIFT: u8 = 5;
 impl SessionRecord {
     #[must_use]
     pub fn write(&self) -> Vec<u8> {
-        let mut out =
-            vec![FORM, version_byte(self.version), if self.left.is_some() { LEFT } else { 0 }];
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        let flags = flag(self.left.is_some(), LEFT) | flag(self.identity.is_some(), IDENTITY);
+        let mut out = vec![FORM, version_byte(self.version), flags];
         out.extend_from_slice(&self.expiry_s.to_le_bytes());
         out.extend_from_slice(&self.left.unwrap_or(0).to_le_bytes());
+        if let Some(identity) = &self.identity {
+            write_identity(identity, &mut out);
+        }
         out
     }
 
@@ -88,10 +97,11 @@ impl SessionRecord {
     pub fn read(record: &[u8]) -> Result<Self, Unreadable> {
         let mut reader = Reader::new(record)?;
         let version = version_of(reader.byte()?)?;
-        let has_left = reader.byte()? == LEFT;
+        let flags = reader.byte()?;
         let expiry_s = reader.u32()?;
-        let left = reader.u64()?;
-        Ok(Self { version, expiry_s, left: has_left.then_some(left) })
+        let left = Some(reader.u64()?).filter(|_| flags & LEFT != 0);
+        let identity = if flags & IDENTITY == 0 { None } else { Some(read_identity(&mut reader)?) };
+        Ok(Self { version, expiry_s, left, identity })
     }
 }
 
@@ -199,6 +209,37 @@ pub fn empty() -> Vec<u8> {
     vec![FORM]
 }
 
+fn write_identity(identity: &Identity, out: &mut Vec<u8>) {
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    out.push(flag(identity.user.is_some(), USER) | flag(identity.rights.is_some(), RIGHTS));
+    out.extend_from_slice(&u32::from(identity.listener).to_le_bytes());
+    if let Some(user) = &identity.user {
+        bytes_into(user.as_bytes(), out);
+    }
+    let Some(rights) = &identity.rights else { return };
+    for filters in [&rights.publish, &rights.subscribe] {
+        let count = u32::try_from(filters.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&count.to_le_bytes());
+        filters.iter().for_each(|filter| bytes_into(filter.as_bytes(), out));
+    }
+}
+
+fn read_identity(reader: &mut Reader<'_>) -> Result<Identity, Unreadable> {
+    let flags = reader.byte()?;
+    let listener = u16::try_from(reader.u32()?).map_err(|_| Unreadable)?;
+    let user = if flags & USER == 0 { None } else { Some(reader.text()?.into()) };
+    let rights = if flags & RIGHTS == 0 {
+        None
+    } else {
+        let mut filters = || -> Result<Box<[Box<str>]>, Unreadable> {
+            let count = reader.u32()?;
+            (0..count).map(|_| Ok(reader.text()?.into())).collect()
+        };
+        Some(Box::new(Rights { publish: filters()?, subscribe: filters()? }))
+    };
+    Ok(Identity { user, rights, listener })
+}
+
 fn version_byte(version: Version) -> u8 {
     match version {
         Version::V31 => 3,
@@ -278,11 +319,23 @@ mod tests {
         }
     }
 
+    fn rights() -> Box<Rights> {
+        let publish = Box::new(["a/+".into(), "b/#".into()]);
+        Box::new(Rights { publish, subscribe: Box::default() })
+    }
+
+    fn identity(rights: Option<Box<Rights>>) -> Identity {
+        Identity { user: rights.is_some().then(|| "anna".into()), rights, listener: 3 }
+    }
+
     #[test]
     fn what_is_written_is_read() {
         for left in [None, Some(1_700_000_000)] {
-            let session = SessionRecord { version: Version::V311, expiry_s: 30, left };
-            assert_eq!(SessionRecord::read(&session.write()), Ok(session));
+            for identity in [None, Some(identity(None)), Some(identity(Some(rights())))] {
+                let session =
+                    SessionRecord { version: Version::V311, expiry_s: 30, left, identity };
+                assert_eq!(SessionRecord::read(&session.write()), Ok(session));
+            }
         }
         for id in [None, SubscriptionId::new(268_435_455)] {
             let subscription = SubscriptionRecord { options: 9, id };
@@ -314,7 +367,8 @@ mod tests {
         for end in 0..body {
             assert_eq!(MessageRecord::read(&record[..end]), Err(Unreadable), "{end}");
         }
-        let session = SessionRecord { version: Version::V5, expiry_s: 1, left: None }.write();
+        let session =
+            SessionRecord { version: Version::V5, expiry_s: 1, left: None, identity: None }.write();
         assert_eq!(SessionRecord::read(&session[..session.len() - 1]), Err(Unreadable));
         let later = [&[FORM + 1], &session[1..]].concat();
         assert_eq!(SessionRecord::read(&later), Err(Unreadable));

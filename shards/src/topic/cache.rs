@@ -49,10 +49,12 @@ pub struct Target {
     ids_count: u8,
     /// The highest granted.
     pub qos: QoS,
-    /// At least one of the subscriptions asked for it.
-    pub retain_as_published: bool,
+    flags: u8,
     pub no_local: NoLocal,
 }
+
+const RETAIN_AS_PUBLISHED: u8 = 1;
+const CHECKED: u8 = 2;
 
 const _: () = assert!(size_of::<Target>() == 12);
 const _: () = assert!(SUBSCRIPTION_IDS_MAX <= u8::MAX as usize);
@@ -111,6 +113,18 @@ impl Targets {
 }
 
 impl Target {
+    /// At least one of the subscriptions asked for it.
+    #[must_use]
+    pub fn retain_as_published(&self) -> bool {
+        self.flags & RETAIN_AS_PUBLISHED != 0
+    }
+
+    /// All of the subscriptions are wider than what their client may receive.
+    #[must_use]
+    pub fn is_checked(&self) -> bool {
+        self.flags & CHECKED != 0
+    }
+
     fn ids(&self) -> Range<usize> {
         let start = self.ids_start as usize;
         start..start + usize::from(self.ids_count)
@@ -127,13 +141,16 @@ fn merge(hits: &[Subscriber], ids: &mut Vec<SubscriptionId>) -> Option<Target> {
             ids.push(id);
         }
     }
+    let retain_as_published = hits.iter().any(|hit| hit.options.retain_as_published());
+    let is_checked = hits.iter().all(|hit| hit.options.is_checked());
     let no_local_count = hits.iter().filter(|hit| hit.options.no_local()).count();
     Some(Target {
         session,
         ids_start: u32::try_from(start).ok()?,
         ids_count: u8::try_from(ids.len() - start).ok()?,
         qos: hits.iter().map(|hit| hit.options.qos()).max()?,
-        retain_as_published: hits.iter().any(|hit| hit.options.retain_as_published()),
+        flags: if retain_as_published { RETAIN_AS_PUBLISHED } else { 0 }
+            | if is_checked { CHECKED } else { 0 },
         no_local: match no_local_count {
             0 => NoLocal::None,
             all if all == hits.len() => NoLocal::All,
@@ -375,15 +392,15 @@ mod tests {
         let answer = cache.targets(&trie, "a/b");
         let [other, merged] = answer.targets[..] else { panic!("{answer:?}") };
         assert_eq!((merged.session, merged.qos), (SessionId(7), QoS::ExactlyOnce));
-        assert_eq!((merged.no_local, merged.retain_as_published), (NoLocal::Some, true));
+        assert_eq!((merged.no_local, merged.retain_as_published()), (NoLocal::Some, true));
         assert_eq!(answer.ids(&merged), ids(&[5, 9]));
         assert_eq!((other.session, other.no_local), (SessionId(3), NoLocal::All));
-        assert!(answer.ids(&other).is_empty() && !other.retain_as_published);
+        assert!(answer.ids(&other).is_empty() && !other.retain_as_published());
 
         let mut own_ids = Vec::new();
         let own = cache.target_of_publisher(&trie, "a/b", SessionId(7), &mut own_ids).unwrap();
         assert_eq!((own.qos, own.no_local), (QoS::AtLeastOnce, NoLocal::None));
-        assert_eq!((own_ids, own.retain_as_published), (ids(&[5]), false));
+        assert_eq!((own_ids, own.retain_as_published()), (ids(&[5]), false));
         let nobody = cache.target_of_publisher(&trie, "a/b", SessionId(3), &mut Vec::new());
         assert_eq!(nobody, None);
     }

@@ -12,6 +12,9 @@ use crate::limits::ShareStrategy;
 /// group of 100,000.
 const LEAST_INFLIGHT_LOOKS_MAX: usize = 32;
 
+/// Members that are asked whether they may receive a message, beyond the one that was picked.
+const SHARE_LOOKS_MAX: usize = 64;
+
 /// A group of this shard's index. `generation` tells a reused `index` from its earlier owner, so
 /// mail that names a group which is gone finds nobody instead of another filter's members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -223,6 +226,24 @@ impl ShareGroup {
             self.sticky_member = Some(member.session);
         }
         Some(member)
+    }
+
+    /// This shard's members from the one behind `after` on, as far as they may be looked at for one
+    /// message; those online come first.
+    pub fn members_after(&self, after: SessionId) -> impl Iterator<Item = &Member> {
+        let (online, offline) = self.members.split_at(self.online);
+        let start = self.members.position(after).map_or(0, |at| at + 1).min(self.online);
+        let (before, behind) = online.split_at(start);
+        behind.iter().chain(before).chain(offline).take(SHARE_LOOKS_MAX)
+    }
+
+    /// Another shard with members, not in the set `tried`, and its number of the group.
+    #[must_use]
+    pub fn shard_not_in(&self, tried: u64) -> Option<(ShardId, GroupId)> {
+        let left = || self.remote.iter().filter(|(shard, _)| tried & (1 << shard.0) == 0);
+        let online = left().find(|(_, members)| members.online > 0);
+        let picked = online.or_else(|| left().next());
+        picked.map(|(shard, members)| (*shard, members.remote_group))
     }
 
     /// True if the session was in the group already.

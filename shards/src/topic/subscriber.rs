@@ -7,8 +7,11 @@ use crate::ids::{QoS, SessionId, SubscriptionId};
 const QOS_MASK: u8 = 0b0000_0011;
 const NO_LOCAL: u8 = 0b0000_0100;
 const RETAIN_AS_PUBLISHED: u8 = 0b0000_1000;
+/// In the options byte a part of retain handling, which is over when SUBSCRIBE is answered.
+const CHECKED: u8 = 0b0001_0000;
 
-/// The options of a subscription that matter after SUBSCRIBE, packed as in its options byte.
+/// The options of a subscription that matter after SUBSCRIBE, packed as in its options byte; and whether
+/// each delivery must be asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubOptions(u8);
 
@@ -23,7 +26,7 @@ impl SubOptions {
     /// From [`Self::bits`]; `None` if no such options exist.
     #[must_use]
     pub fn from_bits(bits: u8) -> Option<Self> {
-        let known = bits & !(QOS_MASK | NO_LOCAL | RETAIN_AS_PUBLISHED) == 0;
+        let known = bits & !(QOS_MASK | NO_LOCAL | RETAIN_AS_PUBLISHED | CHECKED) == 0;
         (known && QoS::from_bits(bits & QOS_MASK).is_some()).then_some(Self(bits))
     }
 
@@ -50,6 +53,18 @@ impl SubOptions {
     #[must_use]
     pub fn retain_as_published(self) -> bool {
         self.0 & RETAIN_AS_PUBLISHED != 0
+    }
+
+    /// The filter is wider than what its client may receive.
+    #[must_use]
+    pub fn is_checked(self) -> bool {
+        self.0 & CHECKED != 0
+    }
+
+    #[must_use]
+    pub fn with_checked(self, is_checked: bool) -> Self {
+        let checked = if is_checked { CHECKED } else { 0 };
+        Self(self.0 & !CHECKED | checked)
     }
 }
 

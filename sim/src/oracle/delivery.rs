@@ -24,6 +24,10 @@ pub struct Published {
     /// The network connection that it was written to.
     pub wire: usize,
     pub is_will: bool,
+    /// Its publisher may not publish it.
+    pub is_denied: bool,
+    /// The rules that held then.
+    pub(super) rule: usize,
     /// Its acknowledgement says whether anybody has a matching subscription.
     pub is_told_matches: bool,
     /// Its acknowledgement may be an error; sent again, it then counts as a new message.
@@ -63,6 +67,8 @@ impl Published {
             bytes: 8,
             wire,
             is_will: false,
+            is_denied: false,
+            rule: 0,
             is_told_matches: false,
             may_be_refused: false,
             may_be_new: false,
@@ -129,11 +135,12 @@ impl Oracle {
     pub fn publish(&mut self, message: Published) -> usize {
         let tick = self.next_tick();
         let number = self.published.len();
-        if message.retain && !message.is_will {
+        if message.retain && !message.is_will && !message.is_denied {
             self.retained.log(message.topic, number, message.publisher);
         }
         let (at, rest_tick) = ((self.now, None), self.rest_tick);
-        self.published.push(Published { at, tick, rest_tick, ..message });
+        let rule = self.rules.len() - 1;
+        self.published.push(Published { at, tick, rest_tick, rule, ..message });
         number
     }
 
@@ -150,7 +157,7 @@ impl Oracle {
         message.repeats += 1;
         message.may_be_new |= may_be_new;
         message.wire = wire;
-        if message.retain {
+        if message.retain && !message.is_denied {
             self.retained.log(message.topic, number, message.publisher);
         }
     }
@@ -186,6 +193,11 @@ impl Oracle {
             message.payload,
             payload(number, published.bytes),
             "message {number} came with another payload"
+        );
+        assert!(!published.is_denied, "message {number} came, which nobody may publish");
+        assert!(
+            self.count_rules(client, published).0 > 0,
+            "message {number} came to client {client}, which may not receive it"
         );
         if published.is_will {
             self.check_will(number, who.may_lose_connection);
@@ -358,6 +370,7 @@ impl Oracle {
         let message = &self.published[number];
         // At QoS 0 nobody says that it was accepted: it was if the connection is still there.
         let is_sure = match message.qos {
+            _ if message.is_denied => false,
             QoS::AtMostOnce => {
                 message.is_accepted || rest.online.contains(&(message.publisher, message.wire))
             }
@@ -377,7 +390,9 @@ impl Oracle {
                 .filter(|s| !(is_own && s.options.no_local))
                 .map(|s| s.options.qos)
                 .max();
-            let Some(granted) = granted else { continue };
+            let Some(granted) = granted.filter(|_| self.is_surely_let(client, message)) else {
+                continue;
+            };
             let qos = granted.min(message.qos);
             let connection = rest.online.iter().find(|&&(other, _)| other == client);
             // QoS 0 is owed only to a connection that was there all the time.

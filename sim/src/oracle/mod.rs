@@ -25,6 +25,8 @@ pub use delivery::{Published, Receiver, payload};
 pub use session::{Session, Subscription};
 pub use wills::Leave;
 
+use crate::rules::Rules;
+
 use retained::Retained;
 use wills::Wills;
 
@@ -39,6 +41,9 @@ pub struct Oracle {
     published: Vec<Published>,
     retained: Retained,
     wills: Wills,
+    /// Those that held so far, the present ones last.
+    rules: Vec<Rules>,
+    names: &'static [&'static str],
     /// Filters of subscriptions that are gone, and when that was known.
     past: Vec<(&'static str, u64)>,
     /// Counts everything that happens.
@@ -73,9 +78,11 @@ impl Rest<'_> {
 
 impl Oracle {
     #[must_use]
-    pub fn new(count: usize, now: Time) -> Self {
+    pub fn new(names: &'static [&'static str], rules: Rules, now: Time) -> Self {
         Self {
-            sessions: (0..count).map(|_| Session::default()).collect(),
+            rules: vec![rules],
+            names,
+            sessions: (0..names.len()).map(|_| Session::default()).collect(),
             published: Vec::new(),
             retained: Retained::default(),
             wills: Wills::default(),
@@ -96,6 +103,24 @@ impl Oracle {
         self.look_tick = self.next_tick();
     }
 
+    /// New rules, while the world rests.
+    pub fn rule(&mut self, rules: Rules) {
+        self.rules.push(rules);
+    }
+
+    /// By how many of the rules since a message was published this client may have it, and of how many.
+    fn count_rules(&self, client: usize, message: &Published) -> (usize, usize) {
+        let since = &self.rules[message.rule..];
+        let lets = |rules: &&Rules| rules.lets_receive(self.names[client], message.topic);
+        (since.iter().filter(lets).count(), since.len())
+    }
+
+    /// No rules deny it, those that came while it was on its way included.
+    fn is_surely_let(&self, client: usize, message: &Published) -> bool {
+        let (lets, all) = self.count_rules(client, message);
+        lets == all
+    }
+
     fn next_tick(&mut self) -> u64 {
         self.tick += 1;
         self.tick
@@ -105,7 +130,8 @@ impl Oracle {
     pub fn acked(&mut self, number: usize, reason: ReasonCode) {
         let tick = self.next_tick();
         let message = &mut self.published[number];
-        if reason.is_error() {
+        // 3.x has no way to say so.
+        if reason.is_error() || message.is_denied {
             message.is_refused = true;
             return;
         }

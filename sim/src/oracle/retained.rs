@@ -132,8 +132,14 @@ impl Oracle {
         is_probe: bool,
     ) {
         let published = &self.published;
+        let rules = self.rules.last().copied().unwrap_or_default();
         for (&name, topic) in &mut self.retained.topics {
             if !filters.iter().any(|filter| takes(filter, name)) {
+                continue;
+            }
+            if !rules.lets_receive(client, name) {
+                let is_it = |message: &Message| message.topic == name;
+                assert!(!came.iter().any(is_it), "{client} may not receive {name}");
                 continue;
             }
             let there = |candidate: Option<usize>| {

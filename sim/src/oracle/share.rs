@@ -80,10 +80,13 @@ impl Oracle {
                 continue;
             }
             // Somebody was a member all the time, so somebody has it.
-            let is_owed = sessions.any(|(_, session)| {
-                session.subscriptions.iter().any(|s| {
-                    s.is_shared() && s.is_certain(message.tick) && s.options.qos > QoS::AtMostOnce
-                })
+            let is_owed = sessions.any(|(client, session)| {
+                self.is_surely_let(client, message)
+                    && session.subscriptions.iter().any(|s| {
+                        s.is_shared()
+                            && s.is_certain(message.tick)
+                            && s.options.qos > QoS::AtMostOnce
+                    })
             });
             let is_missing = is_owed && message.members.is_empty();
             let qos = message.qos;

@@ -12,7 +12,7 @@ use crate::drive::QOS;
 use crate::oracle::{Leave, Published, payload};
 
 use super::tally::Kind;
-use super::{Asked, FILTERS, Play, Stage, TOPICS};
+use super::{Asked, FILTERS, NAMES, Play, Stage, TOPICS};
 
 /// Bytes that no client may send.
 const WRONG: [&[u8]; 5] = [
@@ -147,6 +147,8 @@ impl Play {
         let is_tight = settings.retained_messages_max < 100;
         message.may_be_refused =
             settings.overflow == OverflowPolicy::Refuse || message.retain && is_tight;
+        message.is_denied = !self.world.rules.lets_publish(NAMES[client], topic);
+        message.may_be_refused |= message.is_denied;
         message.is_told_matches = is_v5 && !message.retain;
         let (bytes, retain, expiry_s) = (message.bytes, message.retain, message.expiry_s);
         let number = self.oracle.publish(message);

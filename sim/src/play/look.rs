@@ -108,9 +108,13 @@ impl Play {
             }
             Got::Ack(AckKind::Puback | AckKind::Pubrec, id, reason) => {
                 if let Some(&number) = self.roles[client].messages.get(&id) {
-                    let may_be_refused = self.oracle.published(number).may_be_refused;
+                    let message = self.oracle.published(number);
+                    let expected = match message.is_denied {
+                        true => ReasonCode::NotAuthorized,
+                        false => ReasonCode::QuotaExceeded,
+                    };
                     assert!(
-                        !reason.is_error() || reason == ReasonCode::QuotaExceeded && may_be_refused,
+                        !reason.is_error() || reason == expected && message.may_be_refused,
                         "{reason:?} for message {number} of client {client}"
                     );
                     self.oracle.acked(number, reason);
@@ -137,6 +141,7 @@ impl Play {
                     self.oracle.unsubscribed(client, filter, at, was_there);
                 }
             }
+            Got::Auth(..) => panic!("no client of a play names a method"),
             Got::Pingresp => {}
         }
     }

@@ -123,7 +123,7 @@ impl Play {
         world.clients.push(Client::new("probe", Version::V5, usize::MAX));
         let now = world.now.time;
         Self {
-            oracle: Oracle::new(roles.len(), now),
+            oracle: Oracle::new(&NAMES[..roles.len()], world.rules, now),
             world,
             rng,
             roles,
@@ -280,6 +280,9 @@ impl Play {
         let is_v5 = self.roles[client].version.is_v5();
         let delay_s = if is_v5 { [0, 0, 10, 60][self.below(4)] } else { 0 };
         let retain = self.one_in(3);
+        // Who may not publish its will does not come in.
+        let is_let = self.world.rules.lets_publish(NAMES[client], topic);
+        let topic = if is_let { topic } else { "a/b" };
         let mut message = Published::new(client, topic, qos, usize::MAX);
         (message.retain, message.is_will) = (retain, true);
         // So that a CONNECT that moves to another shard is too large for the ring itself.

@@ -5,6 +5,7 @@ use shards::ids::{QoS, Version};
 
 use crate::drive::{QOS, seconds};
 use crate::oracle::SHARED;
+use crate::rules::Rules;
 
 use super::{FILTERS, Play};
 
@@ -13,6 +14,10 @@ impl Play {
     pub(super) fn rearrange(&mut self) {
         for _ in 0..3 {
             if !self.begin_act() {
+                continue;
+            }
+            if self.options.has_rights && self.one_in(3) {
+                self.change_rules();
                 continue;
             }
             let client = self.below(self.roles.len());
@@ -40,6 +45,14 @@ impl Play {
                 }
             }
         }
+    }
+
+    /// Other rules, which apply to subscriptions that are there, their clients connected or not.
+    fn change_rules(&mut self) {
+        let rules = Rules { is_narrow: !self.world.rules.is_narrow, ..self.world.rules };
+        self.world.rule(rules);
+        self.oracle.rule(rules);
+        self.rest();
     }
 
     /// A clean start ends the session that is there.

@@ -1,6 +1,7 @@
 //! Directed scenarios: each states one promise, on one, two, three and eight shards.
 
 mod abuse;
+mod auth;
 mod delivery;
 mod edges;
 mod fairness;
@@ -11,6 +12,7 @@ mod pressure;
 mod protocol;
 mod random;
 mod retained;
+mod rights;
 mod runs;
 mod sessions;
 mod share;
