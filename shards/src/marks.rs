@@ -267,6 +267,10 @@ marks! {
     RestoredExpired,
     /// Back from the store, a message was meant for a shared subscription.
     RestoredShared,
+    /// A connection was refused because its listener had as many as it may.
+    ListenerFull,
+    /// A CONNECT was refused for its version, by its listener.
+    ListenerVersionRefused,
 }
 
 /// Notes that this branch was taken.

@@ -87,6 +87,8 @@ pub struct Client {
     pub name: &'static str,
     pub version: Version,
     pub wire: usize,
+    /// The listener that its connections come through.
+    pub listener: u16,
     /// Not yet looked at by the test.
     pub got: VecDeque<Got>,
     pub answers: Answers,
@@ -123,6 +125,7 @@ impl Client {
             name,
             version,
             wire,
+            listener: 0,
             got: VecDeque::new(),
             answers: Answers::All,
             is_refusing: false,

@@ -83,6 +83,7 @@ impl World {
     pub fn open(&mut self, name: &'static str, version: Version) -> usize {
         let client = self.clients.len();
         self.clients.push(Client::new(name, version, 0));
+        self.clients[client].listener = self.listener;
         let wire = self.dial(client);
         self.clients[client].wire = wire;
         client
@@ -386,6 +387,7 @@ impl World {
         if names.iter().any(|(name, _)| name.starts_with("later")) {
             return;
         }
+        self.listener = 0;
         // Wills of the first to go may wait for those who are still there.
         for &(name, version) in &names {
             let client = self.open(name, version);

@@ -96,6 +96,8 @@ pub struct World {
     /// Steps so far.
     pub step_count: u64,
     next_shard: usize,
+    /// The listener that new clients come through.
+    pub listener: u16,
 }
 
 /// Inputs that may come before their effects are applied.
@@ -150,6 +152,7 @@ impl World {
             steps: Vec::new(),
             step_count: 0,
             next_shard: 0,
+            listener: 0,
         }
     }
 
@@ -159,7 +162,7 @@ impl World {
         world.chunk_bytes_max = options.chunk_bytes_max;
         world.store_failures_in = options.store_failures_in;
         if options.has_rights {
-            world.rule(Rules { has_rights: true, is_narrow: options.seed % 2 == 0 });
+            world.rule(Rules { has_rights: true, is_narrow: options.seed.is_multiple_of(2) });
         }
         world.chaos = Some(Box::new(Chaos::new(options)));
         world
@@ -233,7 +236,7 @@ impl World {
         self.live.push(wire);
         let origin = Origin {
             handle: wire as u64,
-            listener: 0,
+            listener: self.clients.get(client).map_or(0, |client| client.listener),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
         };
         let conn = self.place(at, wire);

@@ -128,6 +128,10 @@ pub struct Conn {
     pub timer: Option<TimerId>,
     /// The peer's Maximum Packet Size.
     pub packet_bytes_max: u32,
+    /// Largest control packet that the peer may send, once it has sent CONNECT.
+    pub received_bytes_max: u32,
+    /// Bytes of the listener's mount point; 0 is none.
+    pub mount_bytes: u16,
     /// Operations of the store that are out and must be done before anything more is sent.
     pub fences: u32,
     /// CONNACK has been handed to the shell.
@@ -168,6 +172,8 @@ impl Conn {
             keep_alive_s: 0,
             timer: None,
             packet_bytes_max: u32::MAX,
+            received_bytes_max: u32::MAX,
+            mount_bytes: 0,
             fences: 0,
             is_welcomed: false,
             window: u16::MAX,
@@ -180,6 +186,11 @@ impl Conn {
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.origin.into()
+    }
+
+    #[must_use]
+    pub fn listener(&self) -> u16 {
+        self.origin.listener()
     }
 
     pub fn set_origin(&mut self, origin: Origin) {
@@ -238,6 +249,8 @@ impl Conn {
 pub struct Conns {
     chunks: Vec<Vec<Option<Conn>>>,
     count: usize,
+    /// By listener.
+    counts: Vec<u32>,
 }
 
 const CHUNK: usize = 64;
@@ -246,6 +259,12 @@ impl Conns {
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// How many came through one listener.
+    #[must_use]
+    pub fn count_of(&self, listener: u16) -> u32 {
+        self.counts.get(usize::from(listener)).copied().unwrap_or(0)
     }
 
     /// The connection under a number, if it is the one meant.
@@ -270,6 +289,7 @@ impl Conns {
     /// If the number is taken: the shell gave it out twice.
     pub fn insert(&mut self, conn: Conn) {
         let index = conn.id.index as usize;
+        let listener = usize::from(conn.listener());
         if self.chunks.len() <= index / CHUNK {
             self.chunks.resize_with(index / CHUNK + 1, Vec::new);
         }
@@ -281,13 +301,18 @@ impl Conns {
         assert!(place.is_none(), "a connection's number is given out once");
         *place = Some(conn);
         self.count += 1;
+        if self.counts.len() <= listener {
+            self.counts.resize(listener + 1, 0);
+        }
+        self.counts[listener] += 1;
     }
 
     pub fn remove(&mut self, id: ConnId) -> Option<Conn> {
-        self.get(id)?;
+        let listener = usize::from(self.get(id)?.listener());
         let chunk = self.chunks.get_mut(id.index as usize / CHUNK)?;
         let conn = chunk.get_mut(id.index as usize % CHUNK)?.take();
         self.count -= 1;
+        self.counts[listener] -= 1;
         if chunk.iter().all(Option::is_none) {
             *chunk = Vec::new();
         }

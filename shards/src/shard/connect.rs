@@ -84,6 +84,7 @@ impl Shard {
         (frame_bytes, rest): (usize, &[u8]),
         out: &mut Outbox,
     ) -> Result<bool, Reject> {
+        self.check_version(id, connect.version)?;
         let assigned = self.check_client_id(id, connect)?;
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let owner = self.owner_of_client(client_id);
@@ -414,6 +415,7 @@ impl Shard {
         out: &mut Outbox,
     ) -> bool {
         let settings = &self.local.settings;
+        let received_bytes_max = self.local.conns.get(id).map(|conn| conn.received_bytes_max);
         let asked_s = connect.session_expiry_s.unwrap_or(0);
         let off = |is_available: bool| (!is_available).then_some(false);
         let connack = Connack {
@@ -423,8 +425,7 @@ impl Shard {
                 .then_some(settings.receive_maximum),
             maximum_qos: (settings.maximum_qos < QoS::ExactlyOnce).then_some(settings.maximum_qos),
             retain_available: off(settings.retain_available),
-            packet_bytes_max: (settings.packet_bytes_max <= REMAINING_LENGTH_MAX)
-                .then_some(settings.packet_bytes_max),
+            packet_bytes_max: received_bytes_max.filter(|&max| max <= REMAINING_LENGTH_MAX),
             assigned_client_id: assigned,
             topic_alias_max: (settings.topic_alias_max > 0).then_some(settings.topic_alias_max),
             wildcard_available: off(settings.wildcard_available),

@@ -162,8 +162,8 @@ impl Shard {
     /// A paused connection may hold a DISCONNECT that has come before its end and that nobody has
     /// looked at [MQTT-3.14.4-3]. What stands before it is not worked on any more.
     fn last_word(&mut self, id: ConnId) -> Ending {
-        let packet_bytes_max = self.local.settings.packet_bytes_max;
         let Some(conn) = self.local.conns.get_mut(id) else { return Ending::WithWill };
+        let packet_bytes_max = conn.received_bytes_max;
         let Some(session) = conn.session() else { return Ending::WithWill };
         let version = conn.version;
         let backlog = std::mem::take(&mut conn.backlog);

@@ -16,6 +16,7 @@ mod filing;
 mod input;
 mod interest;
 mod leave;
+mod listeners;
 mod local;
 mod post;
 mod publish;

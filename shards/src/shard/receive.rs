@@ -54,7 +54,8 @@ impl Shard {
         let local = &mut self.local;
         local.counters.connections_accepted += 1;
         let mut conn = Conn::new(id, origin, now.time);
-        let is_full = local.conns.count() >= local.settings.connections_max as usize;
+        local.settings.apply_to(&mut conn);
+        let is_full = local.is_full(origin.listener);
         if is_full || self.stopping != super::Stopping::No {
             mark!(OpenedStopping if !is_full);
             local.counters.connections_refused += 1;
@@ -170,7 +171,7 @@ impl Shard {
                 return used;
             }
             let rest = &bytes[used..];
-            match codec::frame(rest, packet_bytes_max(conn.state, &self.local.settings)) {
+            match codec::frame(rest, packet_bytes_max(conn, &self.local.settings)) {
                 Ok(Framed::Whole(frame)) => {
                     let len = frame.len;
                     if conn.state == State::AwaitConnect {
@@ -225,7 +226,7 @@ impl Shard {
         out: &mut Outbox,
     ) -> Option<&'a [u8]> {
         let conn = self.local.conns.get_mut(id)?;
-        let packet_bytes_max = packet_bytes_max(conn.state, &self.local.settings);
+        let packet_bytes_max = packet_bytes_max(conn, &self.local.settings);
         if conn.backlog.start > 0 {
             conn.backlog.bytes.drain(..conn.backlog.start);
             conn.backlog.start = 0;
@@ -275,10 +276,8 @@ impl Shard {
         mark!(ConnectCut);
         let connect_bytes = whole.len();
         whole.extend_from_slice(rest);
-        let Ok(Framed::Whole(frame)) = codec::frame(&whole, self.local.settings.packet_bytes_max)
-        else {
-            return None;
-        };
+        // Its length was checked when it was put together.
+        let Ok(Framed::Whole(frame)) = codec::frame(&whole, u32::MAX) else { return None };
         debug_assert_eq!(frame.len, connect_bytes);
         if self.on_first(now, id, &frame, &whole, out) {
             self.local.pool.give(whole);
@@ -293,10 +292,9 @@ impl Shard {
 
     /// A packet that came in pieces, in a buffer of its own: a large payload is shared, not copied.
     fn on_whole(&mut self, now: Now, id: ConnId, whole: Vec<u8>, out: &mut Outbox) {
-        let packet_bytes_max = self.local.settings.packet_bytes_max;
         self.local.charge(id, units(whole.len()), out);
         if whole.len() < SPLICE_BYTES_MIN {
-            if let Ok(Framed::Whole(frame)) = codec::frame(&whole, packet_bytes_max) {
+            if let Ok(Framed::Whole(frame)) = codec::frame(&whole, u32::MAX) {
                 self.on_frame(now, id, &frame, (&whole, None), out);
             }
             self.local.pool.give(whole);
@@ -305,7 +303,7 @@ impl Shard {
         mark!(WholeShared);
         // Whoever keeps a payload pins the packet, but not the rest of a buffer from the pool.
         let whole = Bytes::from(whole.into_boxed_slice());
-        if let Ok(Framed::Whole(frame)) = codec::frame(&whole, packet_bytes_max) {
+        if let Ok(Framed::Whole(frame)) = codec::frame(&whole, u32::MAX) {
             self.on_frame(now, id, &frame, (&whole, Some(&whole)), out);
         }
     }
@@ -410,11 +408,11 @@ impl Shard {
 }
 
 /// Before CONNECT has come whole nobody has shown a right to much memory.
-fn packet_bytes_max(state: State, settings: &Settings) -> u32 {
-    match state {
+fn packet_bytes_max(conn: &Conn, settings: &Settings) -> u32 {
+    match conn.state {
         State::AwaitConnect | State::Authenticating => {
-            settings.connect_packet_bytes_max.min(settings.packet_bytes_max)
+            settings.connect_packet_bytes_max.min(conn.received_bytes_max)
         }
-        State::Connected(_) | State::Closing => settings.packet_bytes_max,
+        State::Connected(_) | State::Closing => conn.received_bytes_max,
     }
 }

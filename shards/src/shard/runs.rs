@@ -58,7 +58,7 @@ impl Shard {
             spent = units(bytes_taken) + taken / RUN_PACKETS_PER_UNIT;
             true
         };
-        let packet_bytes_max = self.local.settings.packet_bytes_max;
+        let packet_bytes_max = conn.received_bytes_max;
         let Some(run) = Run::find(bytes, version, packet_bytes_max, takes) else {
             return Ran::NoRun;
         };

@@ -8,6 +8,7 @@ mod fairness;
 mod flow;
 mod flux;
 mod garbage;
+mod listeners;
 mod pressure;
 mod protocol;
 mod random;
