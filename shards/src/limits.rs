@@ -224,6 +224,12 @@ impl Settings {
     pub fn listener(&self, index: u16) -> Option<&ListenerSettings> {
         self.listeners.get(usize::from(index))
     }
+
+    /// The mount point of a listener's clients; empty if they have none.
+    #[must_use]
+    pub fn mount(&self, listener: u16) -> &str {
+        self.listener(listener).and_then(ListenerSettings::mount).unwrap_or_default()
+    }
 }
 
 impl Default for Settings {

@@ -271,6 +271,12 @@ marks! {
     ListenerFull,
     /// A CONNECT was refused for its version, by its listener.
     ListenerVersionRefused,
+    /// A client below a mount point was not given a retained message that its wildcard does not match.
+    RetainedHidden,
+    /// A subscription below a mount point begins with a wildcard.
+    WildcardGuarded,
+    /// A client came to another mount point than that of its session.
+    SessionOfAnotherMount,
 }
 
 /// Notes that this branch was taken.

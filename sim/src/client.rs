@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use shards::codec::{self, Ack, AckKind, Framed, Packet, Publish};
+use shards::codec::{self, Ack, AckKind, Framed, Packet, Property, Publish};
 use shards::ids::{PacketId, QoS, Version};
 use shards::reject::ReasonCode;
 
@@ -51,6 +51,7 @@ pub struct Message {
     /// Subscription identifiers, sorted.
     pub ids: Vec<u32>,
     pub expiry_s: Option<u32>,
+    pub response_topic: Option<String>,
     /// The alias, and whether the topic came with it.
     pub alias: Option<(u16, bool)>,
     /// The client answers it with an error.
@@ -333,6 +334,10 @@ impl Client {
                 ids
             },
             expiry_s: properties.message_expiry_s,
+            response_topic: properties.iter().find_map(|property| match property {
+                Property::ResponseTopic(topic) => Some(topic.to_owned()),
+                _ => None,
+            }),
             alias: properties.topic_alias.map(|alias| (alias, !publish.topic.is_empty())),
             is_refused: publish.qos == QoS::ExactlyOnce
                 && self.answers != Answers::None

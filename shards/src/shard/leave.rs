@@ -379,6 +379,7 @@ impl Shard {
                 SubscriptionKey::Group(group) => self.leave_group(group, id),
             }
         }
+        self.index.trie.unguard(id);
         if self.local.sessions.get(id).is_some_and(|session| session.is_stored) {
             self.local.store_end(id);
         }

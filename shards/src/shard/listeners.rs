@@ -2,7 +2,7 @@
 
 use crate::conn::Conn;
 use crate::ids::{ConnId, Version};
-use crate::limits::{ListenerSettings, Settings};
+use crate::limits::Settings;
 use crate::mark;
 use crate::reject::{ReasonCode, Reject};
 
@@ -15,7 +15,7 @@ impl Settings {
         let listener = self.listener(conn.listener());
         let own_max = listener.and_then(|listener| listener.packet_bytes_max);
         conn.received_bytes_max = own_max.unwrap_or(self.packet_bytes_max);
-        let mount = listener.and_then(ListenerSettings::mount).unwrap_or_default();
+        let mount = self.mount(conn.listener());
         conn.mount_bytes = u16::try_from(mount.len()).unwrap_or(0);
     }
 }

@@ -18,6 +18,7 @@ mod interest;
 mod leave;
 mod listeners;
 mod local;
+mod mounts;
 mod post;
 mod publish;
 mod receive;

@@ -47,6 +47,8 @@ struct Incoming<'a> {
     /// The same in a buffer of its own, if it came in pieces.
     owned: Option<&'a Bytes>,
     version: Version,
+    /// Of the connection's mount point; 0 if it has none.
+    mount_bytes: u16,
 }
 
 impl Shard {
@@ -318,15 +320,12 @@ impl Shard {
         out: &mut Outbox,
     ) {
         self.local.counters.packets_received += 1;
-        let Some((session, version)) =
-            self.local.conns.get(id).map(|conn| (conn.session(), conn.version))
-        else {
-            return;
-        };
+        let Some(conn) = self.local.conns.get(id) else { return };
+        let (session, version, mount_bytes) = (conn.session(), conn.version, conn.mount_bytes);
         let Some(session) = session else {
             return self.on_unwelcomed(now, id, frame, version, out);
         };
-        let incoming = Incoming { frame, packet, owned, version };
+        let incoming = Incoming { frame, packet, owned, version, mount_bytes };
         if let Err(reject) = self.on_packet(now, id, session, &incoming, out) {
             self.reject(now, id, reject, out);
         }
@@ -341,12 +340,12 @@ impl Shard {
         incoming: &Incoming<'_>,
         out: &mut Outbox,
     ) -> Result<(), Reject> {
-        let Incoming { frame, packet, owned, version } = *incoming;
+        let Incoming { frame, packet, owned, version, mount_bytes } = *incoming;
         let ack = |kind| Ack::decode(kind, frame, version);
         match frame.kind().ok_or(NO_TYPE)? {
             PacketKind::Publish => {
                 let publish = &Publish::decode(frame, version)?;
-                let arrived = Arrived { publish, packet, owned, version };
+                let arrived = Arrived { publish, packet, owned, version, mount_bytes };
                 self.on_publish(now, id, session, &arrived, out)
             }
             PacketKind::Puback => self.on_puback(now, session, &ack(AckKind::Puback)?, out),

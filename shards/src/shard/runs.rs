@@ -45,6 +45,9 @@ impl Shard {
     pub(super) fn on_run(&mut self, id: ConnId, bytes: &[u8], out: &mut Outbox) -> Ran {
         let Some(conn) = self.local.conns.get(id) else { return Ran::NoRun };
         let Some(session) = conn.session() else { return Ran::NoRun };
+        if conn.mount_bytes > 0 {
+            return Ran::NoRun;
+        }
         let version = conn.version;
         let left = self.local.turn_left(conn);
         let (mut bytes_taken, mut taken, mut spent) = (0, 0, 0);
@@ -212,6 +215,7 @@ impl Local {
             || session.outgoing.as_ref().is_some_and(|outgoing| outgoing.has_queued_qos0());
         if is_behind_others
             || conn.alias_out_max > 0
+            || conn.mount_bytes > 0
             || conn.version.is_v5() != version.is_v5()
             || run.longest > conn.packet_bytes_max as usize
         {

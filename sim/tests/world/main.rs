@@ -9,6 +9,7 @@ mod flow;
 mod flux;
 mod garbage;
 mod listeners;
+mod mounts;
 mod pressure;
 mod protocol;
 mod random;

@@ -113,7 +113,7 @@ fn listeners_of_all_kinds() {
     assert_eq!(tls.mount_point.as_deref(), Some("factory/"));
     assert_eq!((tls.publishes_per_s, tls.bytes_per_s), (Some(10), None));
     let core = &settings.listeners[0];
-    assert_eq!((settings.listeners.len(), core), (2, &tls.settings(cores.len())));
+    assert_eq!((settings.listeners.len(), core), (3, &tls.settings(cores.len())));
     assert_eq!((core.mount(), core.packet_bytes_max), (Some("factory/"), Some(4096)));
     assert_eq!(tls.settings(3).connections_max, Some(34));
     assert!(!core.versions.has(shards::ids::Version::V31));
