@@ -9,16 +9,20 @@ use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
 use shards::Shard;
-use shards::auth::AllowAll;
 use shards::ids::ShardId;
 use shards::limits::SHARDS_MAX;
 use shards::mailbox::mesh;
 use shards::shard::ShardParts;
+use signal_hook::consts::SIGHUP;
 
+use crate::checks::Helpers;
 use crate::config::Config;
 use crate::host::{self, Host, Unfit};
 use crate::listen::{self, ListenError, SocketFile};
-use crate::reactor::{Bound, Listener, Reactor, ReactorParts, Stations, Transports};
+use crate::reactor::{Bound, Listener, Reactor, ReactorParts, Stations};
+pub use crate::reload::Reload;
+use crate::reload::Reloader;
+use crate::security::{Security, SecurityError};
 use crate::signals::{self, SignalWatch};
 
 /// Memory that glommio sets aside per shard for its own I/O; the least it takes. Sockets do not use
@@ -39,6 +43,8 @@ pub enum StartError {
     Unfit(#[from] Unfit),
     #[error("cannot listen on {0}")]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     #[error("{count} shards were asked for; 1 to {SHARDS_MAX} are possible")]
     Shards { count: usize },
     #[error("shard {shard} on core {core} did not start: {problem}")]
@@ -75,6 +81,7 @@ enum Event {
 #[derive(Debug)]
 pub struct Broker {
     stations: Arc<Stations>,
+    reloader: Reloader,
     /// Where it listens, in the order of the configuration.
     bound: Vec<Bound>,
     addresses: Vec<SocketAddr>,
@@ -114,6 +121,10 @@ impl Broker {
             u8::try_from(count).ok().filter(|n| (1..=SHARDS_MAX).contains(&usize::from(*n)));
         let shards = shards.ok_or(StartError::Shards { count })?;
         log_host(&host);
+        let security = Security::load(config)?;
+        for warning in &security.warnings {
+            tracing::warn!("{warning}");
+        }
         let listen::Opened { by_shard: listeners, files } =
             listen::open_all(&config.listeners, count)?;
         let bound: Vec<_> = listeners
@@ -125,8 +136,18 @@ impl Broker {
         let addresses = bound.iter().filter_map(Bound::address).collect();
         let stations = Arc::new(Stations::new(shards)?);
         let (sender, events) = channel();
+        let auth = &config.auth;
+        let helpers = Helpers::start(auth.helper_threads, auth.queue_max, &stations)?;
+        let reloader = Reloader {
+            config: config.clone(),
+            reload: None,
+            helpers,
+            stations: Arc::clone(&stations),
+            shards,
+        };
         let mut broker = Self {
             stations,
+            reloader,
             bound,
             addresses,
             _files: files,
@@ -136,8 +157,15 @@ impl Broker {
             stop_timeout: config.stop_timeout,
             running: 0,
         };
-        broker.start_shards(config, shards, listeners)?;
+        broker.start_shards(config, &security, listeners)?;
         Ok(broker)
+    }
+
+    /// Reads the configuration in this way on SIGHUP.
+    #[must_use]
+    pub fn reloading_by(mut self, reload: Option<Reload>) -> Self {
+        self.reloader.reload = reload;
+        self
     }
 
     /// Logs where it listens, and that it is ready. Called after [`Self::watch_signals`], so that who
@@ -171,6 +199,8 @@ impl Broker {
         let mut failed = false;
         while self.running > 0 {
             match self.next_event(deadline) {
+                Some(Event::Signal(SIGHUP)) if deadline.is_none() => self.reloader.run(),
+                Some(Event::Signal(SIGHUP)) => {}
                 Some(Event::Signal(signal)) if deadline.is_some() => return Ending::Forced(signal),
                 Some(Event::Signal(signal)) => {
                     tracing::info!(signal = signals::name(signal), "stopping");
@@ -200,7 +230,7 @@ impl Broker {
         if failed { Ending::Failed } else { Ending::Stopped }
     }
 
-    /// Stops the broker on SIGTERM and SIGINT for as long as the value lives.
+    /// Stops the broker on SIGTERM and SIGINT, and reloads its rules on SIGHUP, for as long as the value lives.
     ///
     /// # Errors
     /// If the handlers cannot be installed.
@@ -220,9 +250,10 @@ impl Broker {
     fn start_shards(
         &mut self,
         config: &Config,
-        shards: u8,
+        security: &Security,
         listeners: Vec<Vec<Listener>>,
     ) -> Result<(), StartError> {
+        let shards = self.reloader.shards;
         let seed = seed();
         let mailboxes = mesh(shards, ring_bytes(config.settings.mailbox_bytes, shards));
         let (started, starts) = channel();
@@ -233,7 +264,8 @@ impl Broker {
                 idle: config.idle,
                 buffers: config.buffers,
                 listeners,
-                transports: Transports::default(),
+                transports: security.transports.clone(),
+                admission: security.admission(shards),
                 stations: Arc::clone(&self.stations),
             };
             let parts = ShardParts {
@@ -242,8 +274,8 @@ impl Broker {
                 settings: config.settings.clone(),
                 seed,
                 mailboxes,
-                authenticate: Box::new(AllowAll),
-                authorise: Box::new(AllowAll),
+                authenticate: security.authenticate(shard, &self.reloader.helpers),
+                authorise: security.authorise(),
             };
             let farewell = Farewell {
                 shard,

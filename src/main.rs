@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use mimalloc::MiMalloc;
 use muring::boot::{Ending, StartError};
-use muring::cli::Cli;
+use muring::cli::{Cli, Command, Passwd};
 use muring::config::{Config, Loaded};
-use muring::{cores, host, log, run};
+use muring::security::Security;
+use muring::{cores, host, log, passwd, run_with};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -22,10 +23,16 @@ const EXIT_SIGNAL: u8 = 128;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    match &cli.command {
+        Some(Command::Passwd(flags)) => return edit_passwords(flags),
+        None => {}
+    }
     // Variables that are not valid Unicode cannot be ours.
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let loaded = match Config::load(&cli, environment, &cores::available()) {
+    let environment = || {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    };
+    let loaded = match Config::load(&cli, environment(), &cores::available()) {
         Ok(loaded) => loaded,
         Err(error) => {
             eprintln!("muring: {error}");
@@ -43,7 +50,9 @@ fn main() -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    match run(&loaded.config) {
+    let cores = cores::available();
+    let reload = Box::new(move || Config::load(&cli, environment(), &cores));
+    match run_with(&loaded.config, Some(reload)) {
         Ok(Ending::Stopped) => {
             tracing::info!("stopped");
             ExitCode::SUCCESS
@@ -60,10 +69,37 @@ fn main() -> ExitCode {
     }
 }
 
+fn edit_passwords(flags: &Passwd) -> ExitCode {
+    match passwd::run(flags) {
+        Ok(done) => {
+            for note in &done.notes {
+                eprintln!("muring: {note}");
+            }
+            println!("{}", done.what);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("muring: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Checks what can be checked without starting.
 fn check(loaded: &Loaded) -> ExitCode {
     for warning in &loaded.warnings {
         eprintln!("muring: {warning}");
+    }
+    match Security::load(&loaded.config) {
+        Ok(security) => {
+            for warning in &security.warnings {
+                eprintln!("muring: {warning}");
+            }
+        }
+        Err(error) => {
+            eprintln!("muring: {error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
     }
     match host::prepare(loaded.config.buffers) {
         Ok(host) => {
@@ -86,6 +122,7 @@ fn exit_code(error: &StartError) -> ExitCode {
     match error {
         StartError::Unfit(_)
         | StartError::Listen(_)
+        | StartError::Security(_)
         | StartError::Shards { .. }
         | StartError::Shard { .. } => ExitCode::from(EXIT_CONFIG),
         StartError::Io(_) => ExitCode::FAILURE,

@@ -1,9 +1,9 @@
-//! SIGTERM and SIGINT become messages to the main thread.
+//! SIGTERM, SIGINT and SIGHUP become messages to the main thread.
 
 use std::io;
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 /// Waits for signals in a thread of its own until it is dropped.
@@ -19,7 +19,7 @@ impl SignalWatch {
     /// # Errors
     /// If the handlers cannot be installed or the thread cannot be started.
     pub fn start(tell: impl Fn(i32) + Send + 'static) -> io::Result<Self> {
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let handle = signals.handle();
         let thread = thread::Builder::new()
             .name("muring-signals".to_owned())
@@ -44,6 +44,7 @@ pub fn name(signal: i32) -> &'static str {
     match signal {
         SIGTERM => "SIGTERM",
         SIGINT => "SIGINT",
+        SIGHUP => "SIGHUP",
         _ => "signal",
     }
 }

@@ -6,8 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod acl;
+pub mod admission;
 mod filters;
+pub mod jwt;
 pub mod passwd;
+pub mod rights;
 pub mod scram;
 pub mod text;
 pub mod transport;

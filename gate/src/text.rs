@@ -2,7 +2,7 @@
 
 /// What is wrong with a file, and where. A file with a mistake is refused as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {problem}")]
+#[error("{file}, line {line}: {problem}")]
 pub struct ParseError {
     pub file: Box<str>,
     /// Counted from 1.

@@ -8,6 +8,9 @@ use std::time::Duration;
 use crate::ids::{ConnId, QoS};
 use crate::reject::ReasonCode;
 
+/// What the note of a refused client says when a check has denied it.
+pub const FAILED: &str = "authentication failed";
+
 /// Who a client turned out to be. A session keeps that of its last CONNECT; sessions of the same client
 /// may share one. A client that gave no name on the first listener has none at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

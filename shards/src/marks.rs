@@ -187,8 +187,6 @@ marks! {
     ShareEmpty,
     /// A message was not delivered because its receiver may not have its topic.
     DeliveryDenied,
-    /// The same for packets of one topic at once.
-    RunDenied,
     /// The same for a retained message.
     RetainedDenied,
     /// A member of a shared subscription may not receive what it was picked for.

@@ -34,6 +34,9 @@ pub struct Welcome {
     pub maximum_qos: Option<QoS>,
     pub server_keep_alive_s: Option<u16>,
     pub assigned_client_id: Option<String>,
+    /// Authentication Method and Authentication Data.
+    pub method: Option<String>,
+    pub data: Option<Vec<u8>>,
     /// Retain, wildcard, subscription identifiers, shared: what is not available is `Some(false)`.
     pub available: [Option<bool>; 4],
 }
@@ -430,6 +433,8 @@ impl Client {
 fn welcome(connack: &codec::Connack<'_>) -> Welcome {
     Welcome {
         session_present: connack.session_present,
+        method: connack.authentication_method.map(str::to_owned),
+        data: connack.authentication_data.map(<[u8]>::to_vec),
         reason: connack.reason,
         session_expiry_s: connack.session_expiry_s,
         receive_maximum: connack.receive_maximum,

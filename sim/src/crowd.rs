@@ -442,6 +442,9 @@ impl Crowd {
         let mut steps = u64::MAX;
         loop {
             self.world.settle_within(REST_STEPS_MAX);
+            // Nobody waits for an answer that is never given.
+            self.world.decide_all();
+            self.world.settle_within(REST_STEPS_MAX);
             self.look();
             if self.world.written_bytes() == 0 {
                 return;

@@ -757,6 +757,15 @@ impl World {
         }
     }
 
+    /// Whoever waits for an answer is let in.
+    pub fn decide_all(&mut self) {
+        for wire in self.live.clone() {
+            if let Some((at, conn)) = self.wires[wire].place {
+                self.give(at, Input::Authenticated { conn, verdict: Verdict::allow() });
+            }
+        }
+    }
+
     /// The late answer of an authentication check.
     pub fn decide(&mut self, client: usize, verdict: Verdict) {
         let wire = self.clients[client].wire;

@@ -46,7 +46,7 @@ pub struct JwtConfig {
     pub user_claim: String,
     /// Which claim must equal the client identifier.
     pub client_id_claim: Option<String>,
-    /// Which claims list the topic filters that the client may publish and subscribe to.
+    /// Which claims list the topic filters that the client may publish and subscribe to; both or none.
     pub publish_claim: Option<String>,
     pub subscribe_claim: Option<String>,
     pub leeway: Duration,
@@ -105,6 +105,16 @@ fn resolve_jwt(
         return Err(
             check.wrong(&format!("auth.jwt.{name}"), "no claim has an empty name".to_owned())
         );
+    }
+    // One alone would leave nothing permitted in the other direction.
+    let alone = match (&table.publish_claim, &table.subscribe_claim) {
+        (Some(_), None) => Some("publish_claim"),
+        (None, Some(_)) => Some("subscribe_claim"),
+        (Some(_), Some(_)) | (None, None) => None,
+    };
+    if let Some(name) = alone {
+        let problem = "publish_claim and subscribe_claim go together".to_owned();
+        return Err(check.wrong(&format!("auth.jwt.{name}"), problem));
     }
     let has_keys = secret.is_some() || !key_files.is_empty() || jwks.is_some();
     Ok(has_keys.then(|| JwtConfig {

@@ -80,7 +80,7 @@ pub struct UnixPlace {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebSocketConfig {
     pub path: String,
-    /// Whose pages may connect; empty: all.
+    /// Whose pages may connect: only `*`, which is all, or origins. Clients that are no browsers have none.
     pub origins: Vec<String>,
 }
 
@@ -489,10 +489,10 @@ impl One<'_> {
             let problem = format!("{path:?} is not the path of a URL; it begins with /");
             return Err(self.wrong("websocket.path", problem));
         }
-        let origins = origins.unwrap_or_default();
         let all = ["*"];
+        let origins = origins.unwrap_or_else(|| all.map(str::to_owned).to_vec());
         if origins == all {
-            return Ok(Some(WebSocketConfig { path, origins: Vec::new() }));
+            return Ok(Some(WebSocketConfig { path, origins }));
         }
         let is_origin = |text: &&String| {
             let host = text.split_once("://").map(|(_, host)| host);

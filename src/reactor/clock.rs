@@ -9,7 +9,7 @@ use shards::time::{Now, Time};
 const WALL_CLOCK_READ_EVERY: Duration = Duration::from_millis(200);
 
 /// Time since the machine's start, the same on all shards.
-pub(super) fn monotonic() -> Time {
+pub(crate) fn monotonic() -> Time {
     Time::from_micros(micros(ClockId::Monotonic))
 }
 

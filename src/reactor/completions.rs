@@ -41,18 +41,30 @@ impl<C: Core> Reactor<C> {
         if self.listeners.is_stopping() {
             return self.net.close(socket);
         }
-        let stack = self.transports.stack(position);
+        let Some(stack) = self.admit(position, peer) else { return self.net.close(socket) };
         let handle = socket.handle(stack.is_some());
         let origin = Origin { handle, listener: position, peer };
         match self.conns.open(socket, stack.is_some()) {
             Ok(conn) => {
+                self.newcomer(conn);
                 self.hear(Input::Opened { conn, origin });
+                self.identify_user(conn, position);
                 if let Some(stack) = stack {
                     self.layers.insert(conn, Box::new(Layered::new(stack, origin)));
                 }
             }
             Err(socket) => self.net.close(socket),
         }
+    }
+
+    /// Tells the core which user is at the other end of a unix socket, where that is who a client is.
+    pub(super) fn identify_user(&mut self, id: ConnId, listener: u16) {
+        let Some(accounts) = self.listeners.accounts(listener) else { return };
+        let Some(conn) = self.conns.find(id) else { return };
+        // Without an answer there is no identity, and so nobody is let in for it.
+        let Ok(user) = conn.socket.peer_user() else { return };
+        let identity = accounts.identity(user);
+        self.hear(Input::Identified { conn: id, peer: None, identity: Some(&identity) });
     }
 
     fn on_received(&mut self, tag: ConnTag, result: Result<Option<Filled>, Errno>, armed: bool) {
@@ -225,6 +237,7 @@ impl<C: Core> Reactor<C> {
             Phase::Aborting => Some(CloseCause::Asked),
             Phase::Released => None,
         };
+        self.let_in(id);
         let Some(conn) = self.conns.remove(id) else { return };
         if conn.is_layered {
             self.layers.remove(id);

@@ -38,6 +38,8 @@ pub(super) struct Conn {
     pub(super) sending: bool,
     /// [`super::layers::Layers`] has an entry for it.
     pub(super) is_layered: bool,
+    /// Limits count it among the handshakes in progress.
+    pub(super) is_newcomer: bool,
 }
 
 const _: () = assert!(size_of::<Slot>() <= 32);
@@ -77,6 +79,7 @@ impl Conns {
             cancelling: false,
             sending: false,
             is_layered,
+            is_newcomer: false,
         };
         if let Some(index) = self.free.pop()
             && let Some(slot) = self.slots.get_mut(index as usize)

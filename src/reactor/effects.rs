@@ -45,6 +45,7 @@ impl<C: Core> Reactor<C> {
         }
         if !round.notes.is_empty() {
             self.notes.write(self.clock.now().time, &round.notes);
+            self.count_failures(&round.notes);
         }
         for (ticket, _) in round.stores.drain(..) {
             // There is no durable store yet, and a message must not count as safe that is not.
@@ -79,6 +80,7 @@ impl<C: Core> Reactor<C> {
                 }
             };
             self.hear(Input::Opened { conn, origin });
+            self.identify_user(conn, origin.listener);
             let has_peer_ended = layered.as_ref().is_some_and(|layered| layered.has_peer_ended);
             if let Some(mut layered) = layered {
                 layered.is_told = false;
@@ -104,9 +106,9 @@ impl<C: Core> Reactor<C> {
             conn.cancelling = true;
             self.net.cancel_receive(id);
         }
-        if conn.is_layered
-            && let Some(layered) = self.layers.remove(id)
-        {
+        let is_layered = conn.is_layered;
+        self.let_in(id);
+        if is_layered && let Some(layered) = self.layers.remove(id) {
             let handle = layered.origin.handle;
             self.stations.cross(to, Crossing { handle, layered });
         }
@@ -119,6 +121,10 @@ impl<C: Core> Reactor<C> {
             return;
         }
         conn.wanted = reading;
+        if conn.is_newcomer && reading == Reading::Stream {
+            self.let_in(id);
+        }
+        let Some(conn) = self.conns.find(id) else { return };
         if reading == Reading::Pause && conn.receiving && !conn.cancelling {
             conn.cancelling = true;
             self.net.cancel_receive(id);

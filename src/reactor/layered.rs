@@ -1,5 +1,8 @@
 //! The way of bytes through a connection's layers, in and out.
 
+use std::sync::atomic::Ordering;
+
+use gate::admission::Rules;
 use gate::transport::TransportError;
 use rustix::io::Errno;
 use shards::ids::ConnId;
@@ -18,13 +21,19 @@ impl<C: Core> Reactor<C> {
     pub(super) fn hear_orders(&mut self) {
         while let Ok(order) = self.orders.try_recv() {
             match order {
-                Order::Verdict { conn, verdict } => {
-                    self.hear(Input::Authenticated { conn, verdict });
+                Order::Verdict { conn, verdict, is_void } => {
+                    if !is_void.load(Ordering::Relaxed) {
+                        self.hear(Input::Authenticated { conn, verdict });
+                    }
                 }
                 Order::Rules { authenticate, authorise } => {
                     self.hear(Input::Rules { authenticate, authorise });
                 }
                 Order::Transports(transports) => self.transports = transports,
+                Order::Admission(rules) => self.admission.replace(Rules::clone(&rules)),
+                Order::Penalty(penalty) => {
+                    self.admission.penalise(self.clock.now().time, penalty);
+                }
                 Order::Crossing(crossing) => self.crossings.push(crossing),
             }
         }
@@ -52,9 +61,10 @@ impl<C: Core> Reactor<C> {
         let result = layered.stack.receive(self.net.bytes(&filled), &mut passage);
         self.net.give_back(filled);
         self.take_wire(id, &passage.wire);
-        self.identify(id);
-        self.take_plain(id, &passage.plain, is_single);
-        self.end_layers(id, passage.is_ended, result, is_single);
+        if self.identify(id) {
+            self.take_plain(id, &passage.plain, is_single);
+            self.end_layers(id, passage.is_ended, result, is_single);
+        }
         passage.plain.clear();
         passage.wire.clear();
         passage.is_ended = false;
@@ -79,12 +89,22 @@ impl<C: Core> Reactor<C> {
     }
 
     /// Tells the core who is there, as soon as the layers know.
-    pub(super) fn identify(&mut self, id: ConnId) {
-        let Some(layered) = self.layers.find(id) else { return };
+    /// False if the connection has ended over it.
+    pub(super) fn identify(&mut self, id: ConnId) -> bool {
+        let Some(layered) = self.layers.find(id) else { return false };
         if layered.is_told || !layered.stack.is_established() {
-            return;
+            return true;
         }
         layered.is_told = true;
+        let announced = layered.stack.peer().address;
+        let listener = layered.origin.listener;
+        if let Some(address) = announced
+            && !self.announced(id, listener, address)
+        {
+            self.on_failed(id);
+            return false;
+        }
+        let Some(layered) = self.layers.find(id) else { return false };
         let peer = layered.stack.peer();
         if peer.address.is_some() || peer.identity.is_some() {
             let identity = peer.identity.as_deref();
@@ -92,6 +112,7 @@ impl<C: Core> Reactor<C> {
             self.core.handle(self.clock.now(), input, &mut self.outbox);
             self.unflushed = true;
         }
+        true
     }
 
     /// Gives bytes of packets to the core. Those of a single receive wait until nothing is on its way out
@@ -163,13 +184,12 @@ impl<C: Core> Reactor<C> {
 
     /// Sends the core's output through the layers, behind what they have to say themselves.
     pub(super) fn send_through(&mut self, id: ConnId, output: Output) {
-        let phase = self.conns.find(id).map(|conn| conn.phase);
-        let Some(layered) = self.layers.find_with_buffer(id) else {
-            return self.core.reuse(output);
-        };
+        let found = self.conns.find(id).zip(self.layers.find_with_buffer(id));
+        let Some((conn, layered)) = found else { return self.core.reuse(output) };
+        let (phase, is_sending) = (conn.phase, conn.sending);
         match phase {
-            Some(Phase::Open | Phase::HalfClosed | Phase::Ended(_) | Phase::Finishing) => {}
-            Some(Phase::Lingering | Phase::Aborting | Phase::Released) | None => {
+            Phase::Open | Phase::HalfClosed | Phase::Ended(_) | Phase::Finishing => {}
+            Phase::Lingering | Phase::Aborting | Phase::Released => {
                 return self.core.reuse(output);
             }
         }
@@ -180,8 +200,14 @@ impl<C: Core> Reactor<C> {
             return;
         }
         layered.stack.send(sending::pieces(&output), &mut layered.wire);
+        if layered.wire.is_empty() && !is_sending {
+            // The peer has ended the layers: nothing can be sent through them any more.
+            self.core.reuse(output);
+            self.drained.push(id);
+            return;
+        }
         layered.is_core_sending = true;
-        self.is_send_awaited |= output.is_awaited || phase != Some(Phase::Open);
+        self.is_send_awaited |= output.is_awaited || phase != Phase::Open;
         self.core.reuse(output);
         self.send_wire(id);
     }

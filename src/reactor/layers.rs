@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use gate::transport::Stack;
+use gate::transport::{Stack, StackConfig, TransportError};
 use shards::ids::ConnId;
 use shards::shard::Origin;
 
@@ -114,17 +114,28 @@ impl Layers {
 /// Which layers the connections of each listener have, by the listener's position in the configuration.
 /// Shared by all shards, and replaced as a whole: connections that are open keep what they have.
 #[derive(Clone, Debug, Default)]
-pub struct Transports(Arc<[bool]>);
+pub struct Transports(Arc<[StackConfig]>);
 
 impl Transports {
     #[must_use]
-    pub fn new(listeners: Vec<bool>) -> Self {
+    pub fn new(listeners: Vec<StackConfig>) -> Self {
         Self(listeners.into())
     }
 
     /// The layers of a new connection; `None` if its listener is plain.
-    pub(super) fn stack(&self, listener: u16) -> Option<Stack> {
-        self.0.get(usize::from(listener)).filter(|is_layered| **is_layered)?;
-        Some(Stack::default())
+    pub(super) fn stack(
+        &self,
+        listener: u16,
+        socket: SocketAddr,
+    ) -> Result<Option<Stack>, TransportError> {
+        match self.0.get(usize::from(listener)) {
+            Some(config) if !config.is_plain() => config.stack(Some(socket)).map(Some),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// True if a proxy says where the connections of this listener come from.
+    pub(super) fn has_proxy(&self, listener: u16) -> bool {
+        self.0.get(usize::from(listener)).is_some_and(|config| config.proxy.is_some())
     }
 }

@@ -81,6 +81,17 @@ impl Listeners {
         accepting.and_then(|accepting| accepting.listener.as_ref()).map_or(0, |l| l.position)
     }
 
+    /// How users are called, on a listener where they are the identity of its clients.
+    pub(super) fn accounts(&self, position: u16) -> Option<&Accounts> {
+        let listeners = self.all.iter().filter_map(|accepting| accepting.listener.as_ref());
+        listeners.filter(|listener| listener.position == position).find_map(|listener| {
+            match &listener.bound {
+                Bound::Tcp(_) => None,
+                Bound::Unix { accounts, .. } => accounts.as_deref(),
+            }
+        })
+    }
+
     /// Takes note of an accept's completion and goes on accepting if that makes sense.
     pub(super) fn on_accepted(
         &mut self,

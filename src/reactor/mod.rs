@@ -5,6 +5,7 @@
 //! do, sleeps. Nothing here knows MQTT. All state lives on the shard's thread; what is shared is in
 //! [`Stations`].
 
+mod admit;
 mod buffers;
 mod clock;
 mod completions;
@@ -23,16 +24,19 @@ mod park;
 mod sending;
 mod sleeper;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use gate::admission::{Admission, Rules};
 use gate::transport::Passage;
 use shards::ids::{ConnId, ShardId};
 use shards::shard::{Adopt, Input, Outbox, Output};
 use shards::time::Time;
 
+pub(crate) use self::clock::monotonic;
 pub use self::core::Core;
 pub use self::layers::Transports;
 pub use self::listeners::{Bound, Listener};
@@ -41,6 +45,7 @@ pub(crate) use self::net_ring::probe;
 pub use self::orders::Order;
 pub use self::park::{Idle, Stations};
 
+use self::admit::Newcomer;
 use self::clock::{Clock, LoadMeter};
 use self::conns::Conns;
 use self::layers::Layers;
@@ -81,6 +86,8 @@ pub struct ReactorParts {
     pub buffers: BufferSizes,
     pub listeners: Vec<Listener>,
     pub transports: Transports,
+    /// This shard's share of the limits on new connections.
+    pub admission: Rules,
     pub stations: Arc<Stations>,
 }
 
@@ -94,6 +101,11 @@ pub struct Reactor<C> {
     net: NetRing,
     conns: Conns,
     layers: Layers,
+    admission: Admission,
+    /// Where the connections come from that count as handshakes; only those.
+    newcomers: HashMap<u32, Newcomer>,
+    /// That of the connection which is being accepted.
+    newcomer: Option<Newcomer>,
     transports: Transports,
     listeners: Listeners,
     clock: Clock,
@@ -178,6 +190,9 @@ impl<C: Core> Reactor<C> {
             net,
             conns: Conns::default(),
             layers: Layers::default(),
+            admission: Admission::new(parts.admission),
+            newcomers: HashMap::new(),
+            newcomer: None,
             transports: parts.transports,
             listeners,
             clock,
@@ -355,10 +370,10 @@ impl<C: Core> Reactor<C> {
     /// Watches memory: true if nothing came for as long as `limit`; `None` watches until something
     /// comes. The time counts as idle.
     fn watch(&mut self, limit: Option<Duration>) -> bool {
-        let start = clock::monotonic();
+        let start = monotonic();
         let deadline = self.next_alarm();
         let (slept, now) = loop {
-            let now = clock::monotonic();
+            let now = monotonic();
             if self.net.is_ready()
                 || self.core.has_mail()
                 || self.stations.is_stopping() && self.stop == StopState::Running
@@ -380,12 +395,12 @@ impl<C: Core> Reactor<C> {
 
     /// Submits, and sleeps in the net ring until a completion, a doorbell or the next deadline.
     fn sleep(&mut self) -> io::Result<()> {
-        let start = clock::monotonic();
+        let start = monotonic();
         let timeout = self.next_alarm().map(|alarm| alarm.since(start));
         let may_sleep = self.stations.lie_down(self.shard, || self.core.has_mail());
         let result = if may_sleep && timeout != Some(Duration::ZERO) {
             let result = self.net.submit_and_sleep(timeout);
-            self.load.add_idle(clock::monotonic().since(start));
+            self.load.add_idle(monotonic().since(start));
             result
         } else {
             self.net.submit()

@@ -82,6 +82,11 @@ impl Socket {
         SocketAddr::try_from(peer).map_err(|_| Errno::AFNOSUPPORT)
     }
 
+    /// The user of the process at the other end of a unix socket, as it was when it connected.
+    pub(super) fn peer_user(&self) -> Result<u32, Errno> {
+        rustix::net::sockopt::socket_peercred(self.borrow()).map(|peer| peer.uid.as_raw())
+    }
+
     /// Ends our side or both sides, at once. A system call of its own: io_uring hands its shutdown
     /// operation to a worker thread, which costs more.
     pub(super) fn shutdown(&self, how: Shutdown) {

@@ -7,8 +7,9 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use shards::auth::FAILED;
 use shards::ids::ShardId;
-use shards::reject::ReasonCode;
+use shards::reject::{ReasonCode, Reject};
 use shards::shard::Note;
 use shards::time::Time;
 
@@ -47,8 +48,9 @@ impl Kind {
         }
     }
 
-    fn of(reason: ReasonCode) -> Self {
-        match reason {
+    fn of(reject: &Reject) -> Self {
+        match reject.reason {
+            _ if reject.why == FAILED => Self::Login,
             ReasonCode::BadUserNameOrPassword
             | ReasonCode::BadAuthenticationMethod
             | ReasonCode::Banned => Self::Login,
@@ -119,7 +121,7 @@ impl Notes {
     /// What the core refused.
     pub(super) fn write(&mut self, now: Time, notes: &[Note]) {
         for note in notes {
-            let kind = Kind::of(note.reject.reason);
+            let kind = Kind::of(&note.reject);
             if self.allows(kind, now) {
                 tracing::info!(
                     target: "security",

@@ -4,6 +4,10 @@
 //! looks into it only then. Layers that follow a connection come without a bell: the mail that brings the
 //! connection says that they are on their way.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use gate::admission::{Penalty, Rules};
 use shards::auth::{Authenticate, Authorise, Verdict};
 use shards::ids::ConnId;
 
@@ -13,11 +17,20 @@ use super::layers::{Layered, Transports};
 #[derive(Debug)]
 pub enum Order {
     /// The answer to a check that was put off.
-    Verdict { conn: ConnId, verdict: Verdict },
+    Verdict {
+        conn: ConnId,
+        verdict: Verdict,
+        /// Set by the shard when nobody waits for it any more.
+        is_void: Arc<AtomicBool>,
+    },
     /// Who may do what, from now on; all sessions are checked anew.
     Rules { authenticate: Box<dyn Authenticate>, authorise: Box<dyn Authorise> },
     /// What layers new connections have, from now on.
     Transports(Transports),
+    /// Limits on new connections, from now on: this shard's share of them.
+    Admission(Arc<Rules>),
+    /// Another shard refuses a source for its failures.
+    Penalty(Penalty),
     /// The layers of a connection that another shard hands over.
     #[doc(hidden)]
     Crossing(Crossing),

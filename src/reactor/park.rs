@@ -81,7 +81,7 @@ impl Stations {
     }
 
     /// The shard's end of its orders, once.
-    pub(super) fn take_orders(&self, shard: ShardId) -> Option<Receiver<Order>> {
+    pub(crate) fn take_orders(&self, shard: ShardId) -> Option<Receiver<Order>> {
         let station = self.stations.get(shard.index())?;
         station.hears.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -2,14 +2,21 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use gate::admission::Rules;
+use gate::transport::StackConfig;
 use glommio::{LocalExecutorBuilder, Placement};
-use muring::listen;
-use muring::reactor::{BufferSizes, Core, Idle, Reactor, ReactorParts, Stations, Transports};
+use muring::accounts::Owner;
+use muring::config::{Kind, ListenerConfig, Place, UnixPlace};
+use muring::listen::{self, SocketFile};
+use muring::reactor::{
+    BufferSizes, Core, Idle, Listener, Reactor, ReactorParts, Stations, Transports,
+};
 use shards::ids::{ConnId, ShardId};
 use shards::shard::{Adopt, CloseCause, Closing, Input, Origin, Outbox, Output, Reading};
 use shards::time::{Now, Time};
@@ -54,6 +61,12 @@ pub(crate) enum Event {
         conn: ConnId,
         cause: CloseCause,
         received: usize,
+    },
+    Identified {
+        shard: u8,
+        identity: Option<String>,
+        /// Where the connection came from.
+        peer: SocketAddr,
     },
 }
 
@@ -218,10 +231,15 @@ impl Core for EchoCore {
             Input::Deadline => self.on_deadline(now, out),
             Input::Stop => out.stopped = true,
             Input::Load { busy_permille } => assert!(busy_permille <= 1_000),
-            Input::Identified { .. }
-            | Input::Authenticated { .. }
-            | Input::Rules { .. }
-            | Input::Stored { .. } => panic!("nobody asked for it"),
+            Input::Identified { conn, peer, identity } => {
+                assert_eq!(peer, None, "no proxy announced one");
+                let entry = self.conns.get(&conn).expect("identified an unknown connection");
+                let (identity, peer) = (identity.map(str::to_owned), entry.origin.peer);
+                self.tell(Event::Identified { shard: self.shard.0, identity, peer });
+            }
+            Input::Authenticated { .. } | Input::Rules { .. } | Input::Stored { .. } => {
+                panic!("nobody asked for it")
+            }
         }
     }
 
@@ -288,7 +306,7 @@ pub(crate) struct World {
 impl World {
     /// Only shard 0 listens.
     pub(crate) fn start(shards: u8, buffers: BufferSizes, idle: Idle, mode: Mode) -> Self {
-        Self::with_listeners(shards, 1, buffers, idle, mode)
+        Self::with_listeners(shards, 1, buffers, idle, mode, Transports::default())
     }
 
     /// All shards listen.
@@ -298,7 +316,15 @@ impl World {
         idle: Idle,
         mode: Mode,
     ) -> Self {
-        Self::with_listeners(shards, usize::from(shards), buffers, idle, mode)
+        let listening = usize::from(shards);
+        Self::with_listeners(shards, listening, buffers, idle, mode, Transports::default())
+    }
+
+    /// Only shard 0 listens, and its connections have layers.
+    pub(crate) fn start_layered(shards: u8, mode: Mode, layers: StackConfig) -> Self {
+        let buffers = BufferSizes { count: 64, bytes: 4096 };
+        let idle = Idle::Park(Duration::ZERO);
+        Self::with_listeners(shards, 1, buffers, idle, mode, Transports::new(vec![layers]))
     }
 
     fn with_listeners(
@@ -307,11 +333,43 @@ impl World {
         buffers: BufferSizes,
         idle: Idle,
         mode: Mode,
+        transports: Transports,
     ) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let mut listeners = listen::open(&[(0, any)], listening).unwrap();
         let address = listeners[0][0].bound.address().unwrap();
         listeners.resize_with(usize::from(shards), Vec::new);
+        Self::run(listeners, address, buffers, idle, mode, transports)
+    }
+
+    /// All shards share a unix socket, whose clients are the users that they run as.
+    pub(crate) fn start_on_unix(
+        path: &Path,
+        shards: u8,
+        buffers: BufferSizes,
+        mode: Mode,
+    ) -> (Self, Vec<SocketFile>) {
+        let path = path.to_owned();
+        let owner = Owner::default();
+        let place = Place::Unix(UnixPlace { path, mode: 0o600, owner, peer_credentials: true });
+        let config =
+            ListenerConfig { kind: Kind::Unix, place, ..ListenerConfig::plain(Vec::new()) };
+        let opened = listen::open_all(&[config], usize::from(shards)).unwrap();
+        let idle = Idle::Park(Duration::ZERO);
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let plain = Transports::default();
+        (Self::run(opened.by_shard, nowhere, buffers, idle, mode, plain), opened.files)
+    }
+
+    fn run(
+        listeners: Vec<Vec<Listener>>,
+        address: SocketAddr,
+        buffers: BufferSizes,
+        idle: Idle,
+        mode: Mode,
+        transports: Transports,
+    ) -> Self {
+        let shards = u8::try_from(listeners.len()).unwrap();
         let stations = Arc::new(Stations::new(shards).unwrap());
         let mail: Vec<Mailbox> =
             (0..usize::from(shards) * usize::from(shards)).map(|_| Mailbox::default()).collect();
@@ -327,7 +385,8 @@ impl World {
             };
             let stations = Arc::clone(&stations);
             let parts = ReactorParts {
-                transports: Transports::default(),
+                transports: transports.clone(),
+                admission: Rules::default(),
                 shard,
                 idle,
                 buffers,
@@ -370,7 +429,7 @@ impl World {
                 assert_eq!(cause, expected);
                 Some(conn)
             }
-            Event::Resumed { .. } => None,
+            Event::Resumed { .. } | Event::Identified { .. } => None,
         })
     }
 

@@ -5,14 +5,17 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod echo;
+mod tls;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use muring::accounts::Accounts;
 use muring::reactor::{BufferSizes, Idle};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
 use shards::shard::CloseCause;
 use socket2::SockRef;
 
@@ -234,6 +237,32 @@ fn a_connection_moves_to_another_shard_with_its_bytes() {
     }
     assert_eq!(adopted, 20, "all ended on shard 1, and only there");
     world.expect_no_more();
+}
+
+#[test]
+fn a_unix_socket_tells_who_its_clients_are_on_every_shard() {
+    let name = format!("muring-reactor-{}.sock", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let (world, files) = World::start_on_unix(&path, 2, BUFFERS, Mode::HandOver);
+    let user = Accounts::read().unwrap().identity(getuid().as_raw());
+    for _ in 0..20 {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(b"hello").unwrap();
+        // Whichever shard accepts, shard 1 answers, and has to know by then.
+        let (identity, peer) = world.find(|event| match event {
+            Event::Identified { shard: 1, identity, peer } => Some((identity, peer)),
+            _ => None,
+        });
+        assert_eq!(identity.as_deref(), Some(&*user));
+        assert!(peer.ip().is_unspecified() && peer.port() == 0, "{peer}");
+        let mut back = [0; 5];
+        stream.read_exact(&mut back).unwrap();
+        assert_eq!(&back, b"hello");
+    }
+    drop(world);
+    drop(files);
+    assert!(!path.exists());
 }
 
 #[test]

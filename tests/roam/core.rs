@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gate::admission::Rules;
 use glommio::{LocalExecutorBuilder, Placement};
 use muring::listen;
 use muring::reactor::{BufferSizes, Core, Idle, Reactor, ReactorParts, Stations, Transports};
@@ -143,10 +144,13 @@ impl Core for RoamCore {
             Input::Mail { from } => self.on_mail(from, out),
             Input::Stop => out.stopped = true,
             Input::Deadline | Input::Load { .. } => {}
-            Input::Identified { .. }
-            | Input::Authenticated { .. }
-            | Input::Rules { .. }
-            | Input::Stored { .. } => panic!("nobody asked for it"),
+            Input::Identified { conn, peer, .. } => {
+                assert!(self.conns.contains_key(&conn));
+                assert_eq!(peer, Some("192.0.2.1:4711".parse().unwrap()));
+            }
+            Input::Authenticated { .. } | Input::Rules { .. } | Input::Stored { .. } => {
+                panic!("nobody asked for it")
+            }
         }
     }
 
@@ -220,7 +224,15 @@ impl World {
             let stations = Arc::clone(&stations);
             let buffers = BufferSizes { count: 16, bytes: 1024 };
             let transports = transports.clone();
-            let parts = ReactorParts { transports, shard: own, idle, buffers, listeners, stations };
+            let parts = ReactorParts {
+                transports,
+                admission: Rules::default(),
+                shard: own,
+                idle,
+                buffers,
+                listeners,
+                stations,
+            };
             thread::spawn(move || {
                 let executor = LocalExecutorBuilder::new(Placement::Unbound).make().unwrap();
                 executor.run(async move {

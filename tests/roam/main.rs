@@ -10,9 +10,12 @@ mod core;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use gate::transport::StackConfig;
+use gate::transport::proxy::ProxyPolicy;
 use muring::reactor::{Idle, Transports};
 use shards::rng::Rng;
 use socket2::SockRef;
@@ -43,8 +46,18 @@ fn below(rng: &mut Rng, limit: u64) -> usize {
     usize::try_from(rng.next_u64() % limit).unwrap()
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
+/// The layers of the listener: none, or the least there is, a header that says where a client is.
+fn transports(is_layered: bool) -> Transports {
+    let policy = ProxyPolicy { networks: vec!["127.0.0.0/8".parse().unwrap()] };
+    let proxy = is_layered.then(|| Arc::new(policy));
+    Transports::new(vec![StackConfig { proxy, ..StackConfig::default() }])
+}
+
+fn connect(address: SocketAddr, is_layered: bool) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    if is_layered {
+        stream.write_all(b"PROXY TCP4 192.0.2.1 127.0.0.1 4711 1883\r\n").unwrap();
+    }
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream
@@ -71,10 +84,10 @@ fn read_back(mut stream: TcpStream, sent: &[u8], least: usize, rng: &mut Rng) ->
 }
 
 /// Opens connections batch by batch, with requests on all of a batch at once.
-fn client(address: SocketAddr, batches: usize, seed: u64) {
+fn client(address: SocketAddr, batches: usize, seed: u64, is_layered: bool) {
     let mut rng = Rng::new(seed);
     for _ in 0..batches {
-        let mut streams: Vec<_> = (0..BATCH).map(|_| connect(address)).collect();
+        let mut streams: Vec<_> = (0..BATCH).map(|_| connect(address, is_layered)).collect();
         for round in 0..rng.next_u64() % (ROUNDS_MAX + 1) {
             // A connection that is reset before it was accepted need never be seen: the first answer
             // must have begun. After that, at any moment.
@@ -100,11 +113,12 @@ fn client(address: SocketAddr, batches: usize, seed: u64) {
 
 fn check(shards: u8, ring_bytes: usize, idle: Idle, batches: usize, is_layered: bool) {
     let before = open_descriptors();
-    let world = World::start(shards, ring_bytes, idle, Transports::new(vec![is_layered]));
+    let world = World::start(shards, ring_bytes, idle, transports(is_layered));
     let address = world.address;
     thread::scope(|scope| {
         for seed in 0..CLIENT_THREADS {
-            scope.spawn(move || client(address, batches, (u64::from(shards) << 8) | seed));
+            let seed = (u64::from(shards) << 8) | seed;
+            scope.spawn(move || client(address, batches, seed, is_layered));
         }
     });
     let connections = CLIENT_THREADS * (BATCH * batches) as u64;

@@ -5,14 +5,19 @@
 //! replayed by an ordinary test. libFuzzer is not needed here; the programs around it are in
 //! `fuzz/fuzz_targets`.
 
+pub mod acl;
 pub mod chunks;
 pub mod config;
 pub mod conn;
 pub mod filter;
 pub mod frame;
+pub mod jwt;
 pub mod packet;
+pub mod passwd;
+pub mod scram;
 pub mod seeds;
 pub mod session;
+pub mod transport;
 pub mod trie;
 pub mod vectors;
 
@@ -24,7 +29,7 @@ use shards::ids::Version;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 29] = [
     ("frame", frame::check),
     ("chunks", chunks::check),
     ("filter", filter::check),
@@ -32,6 +37,13 @@ pub const TARGETS: [Target; 22] = [
     ("conn", conn::check),
     ("session", session::check),
     ("config", config::check),
+    ("acl", acl::check),
+    ("jwt", jwt::check),
+    ("passwd", passwd::check),
+    ("scram", scram::check),
+    ("proxy", transport::proxy),
+    ("websocket", transport::ws),
+    ("tls", transport::tls),
     ("packet_connect", packet::connect),
     ("packet_connack", packet::connack),
     ("packet_publish", packet::publish),

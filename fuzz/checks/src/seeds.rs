@@ -5,11 +5,15 @@ use shards::codec::{Framed, frame};
 use shards::ids::Version;
 use shards::rng::Rng;
 
+use crate::jwt;
+use crate::transport::REQUEST;
 use crate::vectors::{self, Vector};
-use crate::{TARGETS, version_byte};
+use crate::{TARGETS, passwd, scram, version_byte};
 
 /// Packet type of CONNECT, in the upper half of the first byte.
 const CONNECT: u8 = 1;
+
+const PING: [u8; 2] = [0xC0, 0];
 
 /// Packets that a client may send.
 const FROM_CLIENTS: [u8; 11] = [CONNECT, 3, 4, 5, 6, 7, 8, 10, 12, 14, 15];
@@ -54,6 +58,31 @@ const CONFIGS: [&str; 13] = [
     "\u{2}MURING_SESSION_EMPTY_CLIENT_ID=no\nMURING_SERVICE_HOST=10.0.0.1\n",
 ];
 
+/// List, client identifier, user name, topic, filter.
+const ACLS: [&str; 10] = [
+    "topic a/#\ntopic deny a/b\n\0c\0\0a/b\0a/+",
+    "user ann\ntopic read a/+\nuser bob\ntopic write #\n\0c\0ann\0a/x\0#",
+    "pattern dev/%c/%u/#\npattern deny dev/%c/secret\n\0c\0u\0dev/c/u/x\0dev/c/#",
+    "pattern read %u\n\0c\0\0c\0+",
+    "pattern %c/#\n\0+\0u\0x/y\0+/y",
+    "topic $SYS/#\n\0c\0\0$SYS/broker/connection/b/state\0$SYS/#",
+    "# c\n\n  topic  readwrite  a b\r\n\0c\0\0a b\0a b",
+    "topic read\ntopic deny\n\0c\0\0deny\0$share/g/deny",
+    "topic bad line\n",
+    "user  \n",
+];
+
+const CLAIMS: [&str; 8] = [
+    r#"{"sub":"ann","exp":2000000}"#,
+    r#"{"sub":"ann","exp":2000000,"nbf":1000001}"#,
+    r#"{"sub":"ann","exp":1000000.5,"pub":["a/%c","b/+/#"],"subs":"%u"}"#,
+    r#"{"sub":"+","exp":1e10,"pub":"%u"}"#,
+    r#"{"sub":"a","sub":"b","exp":2000000}"#,
+    r#"{"sub":"ann","exp":999999}"#,
+    r#"{"sub":"ann","exp":2000000,"aud":["x"]}"#,
+    r#"[{"exp":{}},[[[]]],"\ud83d\ude42",-0.5e3,null,true]"#,
+];
+
 /// The inputs of one target. Empty for a name that no target has.
 #[must_use]
 pub fn of(target: &str) -> Vec<Vec<u8>> {
@@ -64,6 +93,13 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "conn" => conns(&vectors),
         "filter" => FILTERS.iter().map(|text| text.as_bytes().to_vec()).collect(),
         "config" => configs(),
+        "acl" => ACLS.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        "jwt" => tokens(),
+        "passwd" => passwds(),
+        "scram" => scrams(),
+        "proxy" => proxies(),
+        "websocket" => websockets(),
+        "tls" => handshakes(),
         "trie" => noise(1, 24),
         "session" => noise(2, 48),
         packet => packets(packet, &vectors),
@@ -145,6 +181,93 @@ fn configs() -> Vec<Vec<u8>> {
     let example = format!("\0{}", include_str!("../../../config/muring.toml"));
     let texts = CONFIGS.iter().map(|text| text.as_bytes().to_vec());
     texts.chain([example.into_bytes()]).collect()
+}
+
+/// Payloads, the tokens that they make, and one that another key signed.
+fn tokens() -> Vec<Vec<u8>> {
+    let payloads = CLAIMS.iter().map(|claims| [&[1], claims.as_bytes()].concat());
+    let signed = CLAIMS.iter().map(|claims| jwt::sign(claims.as_bytes()));
+    let tokens = signed.chain([jwt::SIGNED.to_owned()]);
+    payloads.chain(tokens.map(|token| [&[0], token.as_bytes()].concat())).collect()
+}
+
+fn passwds() -> Vec<Vec<u8>> {
+    let scram = format!("anna\nanna:{}\n  # comment\nbert:{0}", passwd::ENTRY);
+    let sha512 = format!("x\nbert:$6$AQIDBAUGBwgJCgsM${}==\n", "A".repeat(86));
+    let pbkdf2 = format!("x y\r\n bert : $7$101$AQIDBAUGBwgJCgsM${}==\r\n", "A".repeat(86));
+    let argon2id = "carl\ncarl:$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$\
+        nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4\n";
+    let plain = "x\n# plain\n\nanna:secret\nbert:pa:ss\n";
+    [scram, sha512, pbkdf2, argon2id.to_owned(), plain.to_owned()].map(String::into_bytes).into()
+}
+
+fn scrams() -> Vec<Vec<u8>> {
+    let last = scram::LAST;
+    [
+        format!("\u{1}{last}"),
+        format!("\0n,,n=user,r=abc\n{last}"),
+        format!("\0y,a=user,n=user,r=abc,x=y\n{}", last.replace("biws", "eSxhPXVzZXIs")),
+        format!("\0n,,n=no=2Cbo=3Ddy,r=abc\n{last}"),
+        format!("\0n,,m=x,n=user,r=abc\n{last}"),
+        format!("\0p=tls-exporter,,n=user,r=abc\n{last}"),
+    ]
+    .map(String::into_bytes)
+    .into()
+}
+
+/// Headers of both versions, and a packet behind them.
+fn proxies() -> Vec<Vec<u8>> {
+    let binary = |head: &[u8], body: &[u8]| [b"\r\n\r\n\0\r\nQUIT\n", head, body].concat();
+    let headers = [
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 1883\r\n".to_vec(),
+        b"PROXY TCP6 2001:db8::1 ::ffff:1.2.3.4 65535 0\r\n".to_vec(),
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        binary(&[0x20, 0, 0, 0], &[]),
+        binary(&[0x21, 0, 0, 4], &[4, 0, 1, 0]),
+        binary(&[0x21, 0x11, 0, 17], &[192, 0, 2, 1, 192, 0, 2, 2, 3, 232, 7, 91, 4, 0, 2, 0, 0]),
+        binary(&[0x21, 0x21, 0, 36], &[1; 36]),
+    ];
+    let lengths = [0, 4, 30].into_iter().cycle();
+    headers
+        .iter()
+        .zip(lengths)
+        .map(|(header, length)| [&[length], &**header, &PING].concat())
+        .collect()
+}
+
+/// Requests, and frames of all kinds.
+fn websockets() -> Vec<Vec<u8>> {
+    let request = [&[2], REQUEST, &[0x82, 0x82, 1, 2, 3, 4, 0xC1, 2]].concat();
+    let elsewhere = [&[8], &b"GET / HTTP/1.1\r\nOrigin: null\r\n\r\n"[..]].concat();
+    let mask = [1, 2, 3, 4];
+    let frame = |head: &[u8], body: &[u8]| [head, &mask, body].concat();
+    let long = [7; 300];
+    let frames = [
+        frame(&[0x82, 0x82], &PING),
+        [frame(&[0x02, 0x81], &[9]), frame(&[0x89, 0x80], &[]), frame(&[0x80, 0x81], &[9])]
+            .concat(),
+        [frame(&[0x82, 0xFE, 1, 44], &long), frame(&[0x8A, 0x82], &PING)].concat(),
+        frame(&[0x82, 0xFF, 0, 0, 0, 0, 0, 0, 0, 2], &PING),
+        frame(&[0x88, 0x82], &[3 ^ 1, 0xE8 ^ 2]),
+        frame(&[0x88, 0x85], &[3 ^ 1, 0xE9 ^ 2, b'b' ^ 3, b'y' ^ 4, b'e' ^ 1]),
+        frame(&[0x81, 0x82], b"hi"),
+    ];
+    let frames = frames.iter().map(|frame| [&[9], &**frame].concat());
+    frames.chain([request, elsewhere]).collect()
+}
+
+/// Records of all kinds, before, within and after a handshake.
+fn handshakes() -> Vec<Vec<u8>> {
+    let records: [&[u8]; 6] = [
+        &[22, 3, 1, 0, 6, 1, 0, 0, 2, 3, 3],
+        &[22, 3, 3, 0, 4, 1, 0, 255, 255, 22, 3, 3, 0, 1, 0],
+        &[20, 3, 3, 0, 1, 1],
+        &[21, 3, 3, 0, 2, 1, 0],
+        &[23, 3, 3, 0, 17, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17],
+        &[0x80, 0x2E, 1, 3, 1],
+    ];
+    let after = |flights: u8| records.into_iter().map(move |record| [&[flights], record].concat());
+    (0..4).flat_map(after).collect()
 }
 
 /// Operations are read out of any bytes.

@@ -32,7 +32,7 @@ mod rules;
 use crate::filters::{self, Relation};
 use crate::text::ParseError;
 
-use self::rules::Rules;
+use self::rules::{Rules, Template};
 
 /// Below it only the broker writes.
 const SYS: &str = "$SYS";
@@ -113,6 +113,9 @@ impl Acl {
             let whole = self.may_read(who, filter);
             return if whole { Coverage::Whole } else { Coverage::None };
         }
+        if filter.starts_with(SHARE) {
+            return Coverage::None;
+        }
         let of_user = Zones::of(self.rules_of(who), who, filter);
         if let Some(coverage) = of_user.settled(Relation::Apart) {
             return coverage;
@@ -148,6 +151,13 @@ impl Acl {
         let found = self.users.binary_search_by(|(name, _)| (**name).cmp(user));
         found.ok().and_then(|index| self.users.get(index)).map(|(_, rules)| rules)
     }
+}
+
+/// A filter with `%c` and `%u` put in. `None` if a name for one of them is missing or has a wildcard.
+pub(crate) fn filled(filter: &str, who: &Subject<'_>) -> Option<Box<str>> {
+    let Some(template) = Template::parse(filter) else { return Some(filter.into()) };
+    let filled = if who.has_wildcard() { None } else { template.filled(who) };
+    filled.map(String::into_boxed_str)
 }
 
 /// How one list of rules lies to a filter.

@@ -96,7 +96,7 @@ impl Set {
 
 /// A filter with variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Template {
+pub(super) struct Template {
     /// Of the body, in order.
     pieces: Box<[Piece]>,
     tail: Tail,
@@ -111,7 +111,7 @@ enum Piece {
 
 impl Template {
     /// `None` if there is no variable in it.
-    fn parse(filter: &str) -> Option<Self> {
+    pub(super) fn parse(filter: &str) -> Option<Self> {
         let (body, tail) = filters::split_tail(filter);
         let mut pieces = Vec::new();
         let mut rest = body;
@@ -137,7 +137,7 @@ impl Template {
     }
 
     /// The filter that it is for this client, if any.
-    fn filled(&self, who: &Subject<'_>) -> Option<String> {
+    pub(super) fn filled(&self, who: &Subject<'_>) -> Option<String> {
         let tail = match self.tail {
             Tail::Exact => "",
             Tail::Below => "/#",

@@ -72,6 +72,7 @@ fn topics_of_the_broker_are_apart() {
     assert!(!acl.may_read(&NOBODY, "$share/g/t") && !acl.may_write(&NOBODY, "$share/g/t"));
     assert_eq!(acl.coverage(&NOBODY, "$SYS/#"), Coverage::Whole);
     assert_eq!(acl.coverage(&NOBODY, "$share/g/t"), Coverage::Whole);
+    assert_eq!(acl.coverage(&NOBODY, "$share/g/$share/#"), Coverage::None);
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn says_which_line_is_wrong() {
     for (text, line, problem) in cases {
         let error = Acl::parse("some.acl", text).unwrap_err();
         assert_eq!((error.line, error.problem.as_str()), (line, problem), "{text}");
-        assert_eq!(error.to_string(), format!("some.acl:{line}: {problem}"));
+        assert_eq!(error.to_string(), format!("some.acl, line {line}: {problem}"));
     }
 }
 

@@ -4,15 +4,25 @@
 //! socket into bytes of packets and back, and answers what its layers ask (handshakes, pings) by itself.
 //! A plain connection has none. What a listener wants is a [`StackConfig`], shared by its connections and
 //! replaced on a reload: stacks that exist keep what they began with.
+//!
+//! A stack keeps little. Measured with a counting allocator, on the heap per connection: 80 bytes for the
+//! stack itself, 96 for an open WebSocket, 7.4 to 8.0 KB for TLS at rest (4 KB of it is rustls's read
+//! buffer). Before it is established it keeps at most one unfinished beginning of each layer:
+//! [`proxy::HEADER_BYTES_MAX`], [`tls::HANDSHAKE_BYTES_MAX`], [`ws::REQUEST_BYTES_MAX`]. What else it takes
+//! is with the caller when the call returns.
 
+pub mod proxy;
 pub mod tls;
+pub mod ws;
 
 use std::fmt;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use proxy::{Header, ProxyPolicy, Whole};
 use tls::{Tls, TlsPolicy};
+use ws::{Ws, WsPolicy};
 
 /// Why a connection's transport ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,24 +62,36 @@ pub struct Peer {
 /// Which layers a listener's connections have.
 #[derive(Clone, Debug, Default)]
 pub struct StackConfig {
+    pub proxy: Option<Arc<ProxyPolicy>>,
     pub tls: Option<Arc<TlsPolicy>>,
+    pub ws: Option<Arc<WsPolicy>>,
 }
 
 impl StackConfig {
     /// True if a connection needs no stack: its bytes are those of packets.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.tls.is_none()
+        self.proxy.is_none() && self.tls.is_none() && self.ws.is_none()
     }
 
     /// The layers of one more connection. `socket` is the address that the socket knows, `None` for a
     /// unix socket.
     ///
     /// # Errors
-    /// If the connection is to be closed before a byte is read or written.
-    pub fn stack(&self, _socket: Option<SocketAddr>) -> Result<Stack, TransportError> {
-        let tls = self.tls.as_ref().map(Tls::new).transpose()?.map(Box::new);
-        Ok(Stack { tls, ..Stack::default() })
+    /// If the connection is to be closed before a byte is read or written: proxies are expected, and it
+    /// comes from elsewhere.
+    pub fn stack(&self, socket: Option<SocketAddr>) -> Result<Stack, TransportError> {
+        if let Some(policy) = &self.proxy {
+            policy.admit(socket)?;
+        }
+        Ok(Stack {
+            peer: Peer::default(),
+            proxy: self.proxy.as_ref().map(|_| Box::default()),
+            tls: self.tls.as_ref().map(Tls::new).transpose()?.map(Box::new),
+            ws: self.ws.as_ref().map(|policy| Box::new(Ws::new(policy))),
+            is_over: false,
+            is_finished: false,
+        })
     }
 }
 
@@ -77,9 +99,14 @@ impl StackConfig {
 #[derive(Default)]
 pub struct Stack {
     peer: Peer,
+    /// Gone when the header is read.
+    proxy: Option<Box<Header>>,
     tls: Option<Box<Tls>>,
+    ws: Option<Box<Ws>>,
     /// A layer was broken or ended by the peer; what else comes is not looked at.
     is_over: bool,
+    /// Our side of the layers is ended.
+    is_finished: bool,
 }
 
 impl Stack {
@@ -92,7 +119,7 @@ impl Stack {
             return Ok(());
         }
         let end = self.pass(bytes, out);
-        self.is_over = end.as_ref().is_ok_and(|is_ended| *is_ended) || end.is_err();
+        self.is_over = end != Ok(false);
         out.is_ended |= end?;
         Ok(())
     }
@@ -101,27 +128,54 @@ impl Stack {
     /// one WebSocket frame, and share TLS records as far as these hold them. Nothing is sent before the
     /// handshakes are over: no packet is an answer to anything then.
     pub fn send<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>, wire: &mut Vec<u8>) {
-        if !self.is_established() {
+        if !self.is_established() || self.is_over || self.is_finished {
             return;
         }
-        let Some(tls) = &mut self.tls else {
-            return pieces.for_each(|piece| wire.extend_from_slice(piece));
+        let Some(ws) = &self.ws else {
+            let Some(tls) = &mut self.tls else {
+                return pieces.for_each(|piece| wire.extend_from_slice(piece));
+            };
+            return tls.send(&mut pieces.map(IoSlice::new).collect::<Vec<_>>(), wire);
         };
-        let mut slices: Vec<IoSlice<'a>> = pieces.map(IoSlice::new).collect();
-        tls.send(&mut slices, wire);
+        let pieces: Vec<IoSlice<'a>> = pieces.map(IoSlice::new).collect();
+        let Some(header) = ws.header(&pieces) else { return };
+        let header = IoSlice::new(header.as_slice());
+        let mut framed: Vec<_> = std::iter::once(header).chain(pieces).collect();
+        match &mut self.tls {
+            Some(tls) => tls.send(&mut framed, wire),
+            None => framed.iter().for_each(|slice| wire.extend_from_slice(slice)),
+        }
     }
 
-    /// Ends our side of each layer in an orderly way (a close frame, a close alert).
+    /// Ends our side of each layer in an orderly way (a close frame, a close alert). Nothing is sent
+    /// after it.
     pub fn finish(&mut self, wire: &mut Vec<u8>) {
-        if let Some(tls) = &mut self.tls {
-            tls.finish(wire);
+        if self.is_finished || self.is_over {
+            return;
+        }
+        self.is_finished = true;
+        let mut close = Vec::new();
+        if let Some(ws) = &mut self.ws {
+            ws.finish(&mut close);
+        }
+        match &mut self.tls {
+            Some(tls) => tls.finish(&close, wire),
+            None => wire.append(&mut close),
         }
     }
 
     /// True when all layers have ended their handshakes, so that [`Self::peer`] is complete.
     #[must_use]
     pub fn is_established(&self) -> bool {
-        self.tls.as_ref().is_none_or(|tls| tls.is_established())
+        self.proxy.is_none()
+            && self.tls.as_ref().is_none_or(|tls| tls.is_established())
+            && self.ws.as_ref().is_none_or(|ws| ws.is_established())
+    }
+
+    /// True if bytes pass unchanged from now on: [`Self::peer`] is all that is left to ask for.
+    #[must_use]
+    pub fn is_transparent(&self) -> bool {
+        self.proxy.is_none() && self.tls.is_none() && self.ws.is_none()
     }
 
     #[must_use]
@@ -131,19 +185,35 @@ impl Stack {
 
     /// Carries bytes through all layers. True if the peer ended one of them.
     fn pass(&mut self, bytes: &[u8], out: &mut Passage) -> Result<bool, TransportError> {
+        let Some(header) = &mut self.proxy else { return self.pass_tls(bytes, out) };
+        let Some(Whole { address, rest }) = header.receive(bytes)? else { return Ok(false) };
+        self.peer.address = address;
+        self.proxy = None;
+        if rest.is_empty() { Ok(false) } else { self.pass_tls(rest, out) }
+    }
+
+    fn pass_tls(&mut self, bytes: &[u8], out: &mut Passage) -> Result<bool, TransportError> {
         let Some(tls) = &mut self.tls else {
-            out.plain.extend_from_slice(bytes);
-            return Ok(false);
+            return pass_ws(self.ws.as_deref_mut(), bytes, &mut out.plain, &mut out.wire);
         };
-        let plain = &mut out.plain;
-        let is_ended = tls.receive(bytes, &mut out.wire, |chunk| {
-            plain.extend_from_slice(chunk);
+        let mut answer = Vec::new();
+        let mut is_closed = false;
+        let decrypted = tls.receive(bytes, &mut out.wire, |chunk| {
+            let ws = self.ws.as_deref_mut();
+            is_closed |= pass_ws(ws, chunk, &mut out.plain, &mut answer)?;
             Ok(())
-        })?;
+        });
         if let Some(identity) = tls.take_identity() {
             self.peer.identity = Some(identity);
         }
-        Ok(is_ended)
+        let end = decrypted.map(|is_ended| is_ended || is_closed);
+        // What the layer above answers goes before our end of this one.
+        if end != Ok(false) {
+            tls.finish(&answer, &mut out.wire);
+        } else if !answer.is_empty() {
+            tls.send(&mut [IoSlice::new(&answer)], &mut out.wire);
+        }
+        end
     }
 }
 
@@ -152,8 +222,23 @@ impl fmt::Debug for Stack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stack")
             .field("peer", &self.peer)
+            .field("waits_for_header", &self.proxy.is_some())
             .field("has_tls", &self.tls.is_some())
+            .field("has_ws", &self.ws.is_some())
             .field("is_over", &self.is_over)
             .finish()
     }
+}
+
+fn pass_ws(
+    ws: Option<&mut Ws>,
+    bytes: &[u8],
+    plain: &mut Vec<u8>,
+    wire: &mut Vec<u8>,
+) -> Result<bool, TransportError> {
+    let Some(ws) = ws else {
+        plain.extend_from_slice(bytes);
+        return Ok(false);
+    };
+    ws.receive(bytes, plain, wire)
 }

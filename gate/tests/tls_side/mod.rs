@@ -123,7 +123,7 @@ pub(crate) fn config(
 }
 
 pub(crate) fn stack(policy: &Arc<TlsPolicy>) -> Stack {
-    let config = StackConfig { tls: Some(Arc::clone(policy)) };
+    let config = StackConfig { tls: Some(Arc::clone(policy)), ..StackConfig::default() };
     config.stack(None).unwrap()
 }
 
@@ -134,13 +134,14 @@ pub(crate) fn stack_of(material: &TlsMaterial) -> Stack {
 /// rustls's client; bytes for the server wait until they are taken.
 pub(crate) struct Client {
     conn: ClientConnection,
+    has_ended: bool,
     error: Option<rustls::Error>,
 }
 
 impl Client {
     pub(crate) fn new(config: Arc<ClientConfig>, server: &str) -> Self {
         let name = ServerName::try_from(server.to_owned()).unwrap();
-        Self { conn: ClientConnection::new(config, name).unwrap(), error: None }
+        Self { conn: ClientConnection::new(config, name).unwrap(), has_ended: false, error: None }
     }
 
     pub(crate) fn write(&mut self, plain: &[u8]) {
@@ -154,7 +155,10 @@ impl Client {
             if self.conn.read_tls(&mut wire).unwrap() == 0 {
                 break;
             }
-            self.error = self.conn.process_new_packets().err();
+            match self.conn.process_new_packets() {
+                Ok(state) => self.has_ended |= state.peer_has_closed(),
+                Err(error) => self.error = Some(error),
+            }
             // That there is no more for now is an error as well.
             drop(self.conn.reader().read_to_end(&mut plain));
         }
@@ -173,13 +177,9 @@ impl Client {
         self.conn.send_close_notify();
     }
 
-    /// Whether these bytes end the server's side in an orderly way.
-    pub(crate) fn is_ended_by(&mut self, mut wire: &[u8]) -> bool {
-        let mut is_ended = false;
-        while !wire.is_empty() && self.conn.read_tls(&mut wire).unwrap() > 0 {
-            is_ended = self.conn.process_new_packets().unwrap().peer_has_closed();
-        }
-        is_ended
+    /// Whether the server has ended its side in an orderly way.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Whether the server ended it with an alert.

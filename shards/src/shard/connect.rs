@@ -609,7 +609,7 @@ pub(super) const NO_CONNECT: Reject = Reject {
     why: "the first packet of a connection is CONNECT",
 };
 
-pub(super) const DENIED: &str = "authentication failed";
+pub(super) const DENIED: &str = crate::auth::FAILED;
 
 const CONNACK_TOO_LARGE: Reject = Reject {
     reason: ReasonCode::PacketTooLarge,

@@ -192,9 +192,9 @@ impl Shard {
 
     /// Before CONNACK one receive is asked for at a time.
     pub(super) fn ask_for_auth(&mut self, id: ConnId, out: &mut Outbox) {
-        if self.local.conns.get(id).is_some_and(|conn| {
-            conn.state == State::Authenticating && !conn.pauses.any() && !conn.is_read_paused
-        }) {
+        let Some(conn) = self.local.conns.get_mut(id) else { return };
+        if conn.state == State::Authenticating && !conn.pauses.any() {
+            conn.is_read_paused = false;
             out.reads.push((id, Reading::Once));
         }
     }

@@ -145,8 +145,7 @@ impl Shard {
             conn.backlog = backlog;
         }
         let Some(conn) = self.local.conns.get_mut(id) else { return };
-        let is_asked = conn.state == State::Authenticating;
-        if is_asked && !conn.is_read_paused {
+        if conn.state == State::Authenticating {
             return self.ask_for_auth(id, out);
         }
         let goes_on = conn.is_read_paused && !conn.is_taken_over && !conn.pauses.any();

@@ -194,7 +194,6 @@ impl Shard {
             if target.is_checked() {
                 let count = u64::from(run.count);
                 if !may_receive(self.authorise.as_mut(), local, target, topic, count) {
-                    mark!(RunDenied);
                     continue;
                 }
             }

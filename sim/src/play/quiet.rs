@@ -7,7 +7,7 @@ use crate::drive::{QOS, seconds};
 use crate::oracle::SHARED;
 use crate::rules::Rules;
 
-use super::{FILTERS, Play};
+use super::{FILTERS, NAMES, Play};
 
 impl Play {
     /// While nothing is on its way: other subscriptions, ends of sessions, time.
@@ -89,13 +89,7 @@ impl Play {
         let is_whole = self.roles[client].packet_bytes_max.is_none() && self.is_in(client);
         match wants {
             Some(true) if is_whole => {
-                self.oracle.check_retained(
-                    &format!("client {client}"),
-                    &[filter],
-                    &came,
-                    now,
-                    false,
-                );
+                self.oracle.check_retained(NAMES[client], &[filter], &came, now, false);
             }
             Some(false) => {
                 assert!(came.is_empty(), "client {client} got retained messages: {came:?}");

@@ -46,6 +46,7 @@ fn expect_refused(world: &mut World, client: usize, reason: ReasonCode) {
     assert!(world.clients[client].got.is_empty());
 }
 
+/// 0x18, the method and data each time [MQTT-4.12.0-2], [MQTT-4.12.0-5]; the model client checks the method.
 #[test]
 fn challenges_go_back_and_forth_before_connack() {
     everywhere(&plain(), |world| {
@@ -70,11 +71,20 @@ fn challenges_go_back_and_forth_before_connack() {
     });
 }
 
+/// [MQTT-4.12.0-4].
 #[test]
 fn a_connection_can_be_let_in_or_refused_at_each_step() {
     everywhere(&plain(), |world| {
         let client = begin(world, "at-once", "ok");
-        assert_eq!(world.expect_welcome(client).reason, ReasonCode::Success);
+        let welcome = world.expect_welcome(client);
+        assert_eq!(welcome.reason, ReasonCode::Success);
+        assert_eq!(
+            (welcome.method.as_deref(), welcome.data),
+            (Some(METHOD), Some(b"well done".to_vec()))
+        );
+        let (plain, welcome) = world.connect_with(&Connect::new(Version::V5, "plain"));
+        assert_eq!((welcome.method, welcome.data), (None, None));
+        world.disconnect(plain);
         let client = begin(world, "never", "no");
         expect_refused(world, client, ReasonCode::NotAuthorized);
         let client = begin(world, "late", "later");
@@ -93,6 +103,7 @@ fn a_connection_can_be_let_in_or_refused_at_each_step() {
     });
 }
 
+/// [MQTT-4.12.0-5], [MQTT-3.1.2-30].
 #[test]
 fn before_connack_only_the_awaited_auth_goes_on() {
     everywhere(&plain(), |world| {
@@ -140,6 +151,7 @@ fn a_client_authenticates_again_while_its_packets_go_on() {
     });
 }
 
+/// [MQTT-4.12.1-1], [MQTT-4.12.1-2].
 #[test]
 fn authentication_again_that_fails_ends_the_connection() {
     everywhere(&plain(), |world| {

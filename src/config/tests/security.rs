@@ -64,6 +64,7 @@ secret = "env:MURING_TOKEN_SECRET"
 key_files = ["a.pem"]
 audience = "broker"
 publish_claim = "pub"
+subscribe_claim = "subs"
 leeway_s = 5
 [auth.jwt.claims]
 role = "device"
@@ -205,6 +206,24 @@ fn what_is_printed_has_references_and_can_be_read_again() {
 }
 
 #[test]
+fn a_websocket_listener_is_for_all_pages_unless_it_says_otherwise() {
+    let text = "[[listener]]\nkind = \"ws\"\naddress = \"127.0.0.1:5\"\n";
+    for (more, expected) in [
+        ("", &["*"][..]),
+        ("[listener.websocket]\norigins = [\"*\"]\n", &["*"]),
+        ("[listener.websocket]\norigins = []\n", &[]),
+    ] {
+        let file = File::new("pages", &format!("{text}{more}"));
+        let config = load(Some(&file), &[], &[]).unwrap().config;
+        let websocket = config.listeners[0].websocket.as_ref().unwrap();
+        assert_eq!(
+            (websocket.path.as_str(), &websocket.origins[..]),
+            ("/mqtt", &expected.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()[..])
+        );
+    }
+}
+
+#[test]
 fn the_default_listener_gives_way_to_tables() {
     let text = "[[listener]]\naddress = \"127.0.0.1:5\"\n";
     let file = File::new("tables", text);
@@ -290,7 +309,9 @@ fn mistakes_in_a_listener_are_found_by_their_line() {
     let text = changed("path = \"/broker\"", "path = \"broker\"");
     blames("websocket", &text, "\"broker\"\n".trim_end(), &["listener[1].websocket.path"]);
     let text = changed("https://example.org", "example.org");
-    blames("origin", &text, "origins", &["listener[1].websocket.origins", "https://HOST"]);
+    blames("no-origin", &text, "origins", &["listener[1].websocket.origins", "https://HOST"]);
+    let text = changed("\"https://example.org\"", "\"*\", \"https://example.org\"");
+    blames("any-origin", &text, "origins", &["\"*\" is no origin", "only \"*\""]);
     let text = changed("\"10.1.2.3/8\"", "\"10.1.2.3/99\"");
     blames("network", &text, "proxy_networks", &["10.1.2.3/99", "no network"]);
     let text = changed("proxy_networks = [\"10.1.2.3/8\", \"::1\"]", "");
@@ -375,6 +396,14 @@ fn methods_need_their_sections() {
 }
 
 #[test]
+fn what_tokens_permit_has_two_directions() {
+    let text = changed("subscribe_claim = \"subs\"\n", "");
+    blames("claims", &text, "publish_claim", &["auth.jwt.publish_claim", "go together"]);
+    let text = changed("publish_claim = \"pub\"\n", "user_claim = \"\"\n");
+    blames("empty-claim", &text, "user_claim", &["auth.jwt.user_claim", "empty name"]);
+}
+
+#[test]
 fn secrets_are_referred_to_and_never_shown() {
     let reference = "\"env:MURING_TOKEN_SECRET\"";
     for (secret, problem) in [
@@ -434,4 +463,24 @@ fn what_others_can_read_or_reach_is_warned_about() {
     );
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].contains("readable on the way"), "{found:?}");
+}
+
+#[test]
+fn the_examples_are_fit_wherever_they_stand() {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/examples"));
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let file = File::new("example", &text);
+        let loaded =
+            load(Some(&file), &[], &[]).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        assert!(!loaded.config.listeners.is_empty());
+        assert!(!loaded.printed.contains("examples"), "{path:?}:\n{}", loaded.printed);
+        let anonymous =
+            |listener: &ListenerConfig| listener.authentication.contains(&Method::Anonymous);
+        assert!(!loaded.config.listeners.iter().any(anonymous), "{path:?} lets strangers in");
+        count += 1;
+    }
+    assert_eq!(count, 3);
 }

@@ -1,15 +1,34 @@
-// Scenarios with mqtt.js against a running broker: scenarios.js PORT VERSION.
+// Scenarios with mqtt.js against a running broker: scenarios.js URL VERSION [options].
 //
-// VERSION is 3 (MQTT 3.1), 4 (3.1.1) or 5. Prints one line per scenario and ends with a status other
+// URL is mqtt://, mqtts://, ws:// or wss://; VERSION is 3 (MQTT 3.1), 4 (3.1.1) or 5. Prints one line per scenario and ends with a status other
 // than 0 at the first that fails. Waits for events; the caller bounds the time of the whole. That a
 // message does not arrive is shown by a later one on the same path that does.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
 import mqtt from 'mqtt';
 
-const port = Number(process.argv[2]);
-const version = Number(process.argv[3]);
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    // Whom to trust, the client's certificate and its key.
+    ca: { type: 'string' },
+    cert: { type: 'string' },
+    key: { type: 'string' },
+    user: { type: 'string' },
+    password: { type: 'string' },
+    // No scenario: connect, and print the answer or the error.
+    try: { type: 'boolean' },
+  },
+});
+const url = positionals[0];
+const version = Number(positionals[1]);
+const credentials = { username: options.user, password: options.password };
+for (const name of ['ca', 'cert', 'key']) {
+  if (options[name]) credentials[name] = readFileSync(options[name]);
+}
 const is5 = version === 5;
 
 /** An mqtt.js client whose messages are queued. */
@@ -18,7 +37,8 @@ class Client {
     const self = new Client();
     self.messages = [];
     self.waiting = [];
-    self.mqtt = mqtt.connect(`mqtt://127.0.0.1:${port}`, {
+    self.mqtt = mqtt.connect(url, {
+      ...credentials,
       clientId,
       protocolVersion: version,
       protocolId: version === 3 ? 'MQIsdp' : 'MQTT',
@@ -61,6 +81,19 @@ class Client {
     this.mqtt.stream.destroy();
     await closed;
   }
+}
+
+/** One line: `connack CODE`, `ended` or `error CODE`. */
+function tryToConnect() {
+  const settings = { ...credentials, protocolVersion: version, reconnectPeriod: 0 };
+  const client = mqtt.connect(url, settings);
+  return new Promise((resolve) => {
+    client.on('connect', () => resolve('connack 0'));
+    client.on('error', (error) => {
+      resolve(typeof error.code === 'number' ? `connack ${error.code}` : `error ${error.code ?? error.message}`);
+    });
+    client.on('close', () => resolve('ended'));
+  });
 }
 
 async function everyQosToEveryQos() {
@@ -311,6 +344,11 @@ if (is5) {
     receiveMaximum,
     maximumPacketSize,
   );
+}
+
+if (options.try) {
+  console.log(await tryToConnect());
+  process.exit(0);
 }
 
 for (const scenario of scenarios) {

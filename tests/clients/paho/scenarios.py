@@ -1,13 +1,16 @@
-"""Scenarios with Eclipse Paho against a running broker: scenarios.py HOST PORT VERSION.
+"""Scenarios with Eclipse Paho against a running broker: scenarios.py URL VERSION [options].
 
-VERSION is 3 (MQTT 3.1), 4 (3.1.1) or 5. Prints one line per scenario and ends with a status other
+URL is mqtt://, mqtts://, ws:// or wss://; VERSION is 3 (MQTT 3.1), 4 (3.1.1) or 5. Prints one line per scenario and ends with a status other
 than 0 at the first that fails. Waits for events with one deadline; does not sleep. That a message
 does not arrive is shown by a later one on the same path that does.
 """
 
+import argparse
 import queue
 import socket
+import ssl
 import sys
+from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -15,8 +18,61 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 DEADLINE = 30
-HOST, PORT, VERSION = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+
+parser = argparse.ArgumentParser()
+parser.add_argument("url", type=urlsplit)
+parser.add_argument("version", type=int)
+parser.add_argument("--ca", help="whom to trust")
+parser.add_argument("--cert", help="the client's certificate")
+parser.add_argument("--key", help="its key")
+parser.add_argument("--user")
+parser.add_argument("--password")
+parser.add_argument("--try", dest="is_try", action="store_true",
+                    help="no scenario: connect, and print the answer or the error")
+OPTIONS = parser.parse_args()
+VERSION = OPTIONS.version
 IS_5 = VERSION == 5
+
+
+def paho_client(name, **args):
+    """A Paho client, not yet connected, as the options ask."""
+    is_ws = OPTIONS.url.scheme in ("ws", "wss")
+    made = mqtt.Client(
+        mqtt.CallbackAPIVersion.VERSION2,
+        client_id=name,
+        protocol=VERSION,
+        transport="websockets" if is_ws else "tcp",
+        **args,
+    )
+    if is_ws:
+        made.ws_set_options(path=OPTIONS.url.path or "/mqtt")
+    if OPTIONS.url.scheme in ("mqtts", "wss"):
+        made.tls_set(OPTIONS.ca, OPTIONS.cert, OPTIONS.key)
+    if OPTIONS.user is not None:
+        made.username_pw_set(OPTIONS.user, OPTIONS.password)
+    return made
+
+
+def try_to_connect():
+    """One line: `connack CODE`, `ended` or `tls REASON`."""
+    answers = queue.Queue()
+    paho = paho_client("try")
+    paho.on_connect = lambda _c, _u, _f, code, _p: answers.put(f"connack {code.value}")
+    paho.on_connect_fail = lambda _c, _u: answers.put("ended")
+    paho.on_disconnect = lambda _c, _u, _f, _code, _p: answers.put("ended")
+    try:
+        paho.connect(OPTIONS.url.hostname, OPTIONS.url.port)
+    except ssl.SSLError as error:
+        return f"tls {error.reason}"
+    except (OSError, mqtt.WebsocketConnectionError) as error:
+        return f"ended {error}"
+    paho.loop_start()
+    return answers.get(timeout=DEADLINE)
+
+
+if OPTIONS.is_try:
+    print(try_to_connect())
+    sys.exit(0)
 
 
 class Client:
@@ -24,9 +80,7 @@ class Client:
 
     def __init__(self, name, clean=True, will=None, expiry=0, connect=None, alive=60):
         args = {} if IS_5 else {"clean_session": clean}
-        self.paho = mqtt.Client(
-            mqtt.CallbackAPIVersion.VERSION2, client_id=name, protocol=VERSION, **args
-        )
+        self.paho = paho_client(name, **args)
         self.connected = queue.Queue()
         self.messages = queue.Queue()
         self.acks = queue.Queue()
@@ -51,7 +105,7 @@ class Client:
             for key, value in (connect or {}).items():
                 setattr(properties, key, value)
             args = {"clean_start": clean, "properties": properties}
-        self.paho.connect(HOST, PORT, alive, **args)
+        self.paho.connect(OPTIONS.url.hostname, OPTIONS.url.port, alive, **args)
         self.paho.loop_start()
         flags, code, self.properties = self.connected.get(timeout=DEADLINE)
         assert code == 0, code
@@ -89,7 +143,9 @@ class Client:
     def vanish(self):
         """Ends the connection without a DISCONNECT and does not come back."""
         self.paho.loop_stop()
-        self.paho.socket().shutdown(socket.SHUT_RDWR)
+        # Paho's WebSocket has none.
+        if hasattr(self.paho.socket(), "shutdown"):
+            self.paho.socket().shutdown(socket.SHUT_RDWR)
         self.paho.socket().close()
 
 

@@ -13,7 +13,7 @@ fn paho_python(broker: &Broker) {
     for version in ["3", "4", "5"] {
         let mut command = bounded(python());
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/paho/scenarios.py"));
-        command.args([&broker.addr.ip().to_string(), &broker.addr.port().to_string(), version]);
+        command.args([&format!("mqtt://{}", broker.addr), version]);
         succeed(command);
     }
 }
@@ -25,7 +25,7 @@ fn mqtt_js(broker: &Broker) {
     for version in ["3", "4", "5"] {
         let mut command = bounded("node");
         command.current_dir(mqttjs()).arg("scenarios.js");
-        command.args([&broker.addr.port().to_string(), version]);
+        command.args([&format!("mqtt://{}", broker.addr), version]);
         succeed(command);
     }
 }

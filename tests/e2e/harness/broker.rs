@@ -58,6 +58,8 @@ pub(crate) struct Options {
     pub(crate) sys_interval_s: Option<u16>,
     /// Any other setting of muring, as `--set` takes it: `share.strategy=random`.
     pub(crate) settings: Vec<String>,
+    /// A configuration file that says all of it, the listeners too. Only of muring.
+    pub(crate) config: Option<PathBuf>,
     /// Nothing else runs meanwhile.
     pub(crate) alone: bool,
 }
@@ -73,8 +75,14 @@ impl Options {
             queue_bytes_max: None,
             sys_interval_s: None,
             settings: Vec::new(),
+            config: None,
             alone: false,
         }
+    }
+
+    /// A broker that listens as this file says.
+    pub(crate) fn configured(shards: usize, config: PathBuf) -> Self {
+        Self { config: Some(config), ..Self::new(shards) }
     }
 
     pub(crate) fn set(self, key: &str, value: u64) -> Self {
@@ -129,7 +137,10 @@ enum Share {
 
 #[derive(Debug)]
 pub(crate) struct Broker {
+    /// The first listener.
     pub(crate) addr: SocketAddr,
+    /// All of them, in the order of the configuration.
+    pub(crate) listeners: Vec<SocketAddr>,
     kind: Kind,
     child: Child,
     log: Arc<Log>,
@@ -156,10 +167,13 @@ impl Broker {
             Kind::Muring => {
                 let toml = options.muring_toml();
                 let mut command = muring();
-                command.args(["--listen", "127.0.0.1:0", "--shards", &options.shards.to_string()]);
+                command.args(["--shards", &options.shards.to_string()]);
                 let config = (!toml.is_empty()).then(|| scratch_file("toml", &toml));
-                if let Some(path) = &config {
+                if let Some(path) = options.config.as_ref().or(config.as_ref()) {
                     command.arg("--config").arg(path);
+                }
+                if options.config.is_none() {
+                    command.args(["--listen", "127.0.0.1:0"]);
                 }
                 command.args(options.settings.iter().flat_map(|setting| ["--set", setting]));
                 (command, None, config)
@@ -183,12 +197,24 @@ impl Broker {
         let known = addr.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         let reader = Some(reader);
         // From here on the process is ended whatever happens, also if it says not what is waited for.
-        let mut broker =
-            Self { addr: known, kind, child, log, reader, config, ended: false, _share: share };
+        let mut broker = Self {
+            addr: known,
+            listeners: Vec::new(),
+            kind,
+            child,
+            log,
+            reader,
+            config,
+            ended: false,
+            _share: share,
+        };
         if addr.is_none() {
             broker.addr = address(&broker.log.wait_for("listening"));
         }
         broker.log.wait_for(if kind == Kind::Muring { "ready" } else { " running" });
+        if addr.is_none() {
+            broker.listeners = broker.log.all("listening").iter().map(|l| address(l)).collect();
+        }
         broker
     }
 
@@ -204,6 +230,26 @@ impl Broker {
 
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
+    }
+
+    /// Waits for a line of the log that contains all these words; the first.
+    #[track_caller]
+    pub(crate) fn logged(&self, words: &[&str]) -> String {
+        self.log.wait_for_all(words)
+    }
+
+    /// Waits until there are more than `before` lines that contain `word`; the last of them.
+    #[track_caller]
+    pub(crate) fn logged_again(&self, word: &str, before: usize) -> String {
+        self.log.wait(|lines| {
+            let found: Vec<_> = lines.iter().filter(|line| line.contains(word)).collect();
+            (found.len() > before).then(|| found.last().map(|line| (*line).clone())).flatten()
+        })
+    }
+
+    /// All lines of the log so far that contain `word`.
+    pub(crate) fn log_lines(&self, word: &str) -> Vec<String> {
+        self.log.all(word)
     }
 
     /// Resident memory in bytes, from `/proc`.
@@ -325,15 +371,34 @@ impl Log {
     }
 
     /// The first line that contains `word`.
+    #[track_caller]
     fn wait_for(&self, word: &str) -> String {
+        self.wait_for_all(&[word])
+    }
+
+    /// The lines so far that contain `word`.
+    fn all(&self, word: &str) -> Vec<String> {
+        let log = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        log.lines.iter().filter(|line| line.contains(word)).cloned().collect()
+    }
+
+    #[track_caller]
+    fn wait_for_all(&self, words: &[&str]) -> String {
+        let has_all = |line: &&String| words.iter().all(|word| line.contains(word));
+        self.wait(|lines| lines.iter().find(has_all).cloned())
+    }
+
+    /// Waits until `find` finds something in the lines.
+    #[track_caller]
+    fn wait(&self, find: impl Fn(&[String]) -> Option<String>) -> String {
         let end = Instant::now() + DEADLINE;
         let mut log = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(line) = log.lines.iter().find(|line| line.contains(word)) {
-                return line.clone();
+            if let Some(line) = find(&log.lines) {
+                return line;
             }
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!log.ended && !left.is_zero(), "no {word:?} in the log: {:#?}", log.lines);
+            assert!(!log.ended && !left.is_zero(), "not in the log: {:#?}", log.lines);
             let (next, _) =
                 self.grown.wait_timeout(log, left).unwrap_or_else(PoisonError::into_inner);
             log = next;

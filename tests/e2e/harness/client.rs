@@ -4,8 +4,9 @@
 //! retries. Packets that a wait skips over are kept, in order, for the next one.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
@@ -19,6 +20,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Client {
     stream: TcpStream,
+    /// What lies between it and MQTT, if anything does.
+    tls: Option<Box<rustls::ClientConnection>>,
     version: u8,
     /// Bytes read and not yet decoded: `bytes[start..]`.
     bytes: Vec<u8>,
@@ -34,12 +37,18 @@ pub(crate) struct Client {
 impl Client {
     /// A network connection on which nothing has been said.
     pub(crate) fn open(broker: &Broker, version: u8) -> Self {
-        let stream = TcpStream::connect(broker.addr).expect("connect to the broker");
+        Self::open_at(broker.addr, version)
+    }
+
+    /// The same to another listener than the first.
+    pub(crate) fn open_at(address: SocketAddr, version: u8) -> Self {
+        let stream = TcpStream::connect(address).expect("connect to the broker");
         stream.set_nodelay(true).expect("no delay");
         stream.set_read_timeout(Some(DEADLINE)).expect("read timeout");
         stream.set_write_timeout(Some(DEADLINE)).expect("write timeout");
         Self {
             stream,
+            tls: None,
             version,
             bytes: Vec::new(),
             start: 0,
@@ -50,16 +59,42 @@ impl Client {
         }
     }
 
+    /// A connection with TLS to `localhost`; the handshake takes place with the first packet.
+    pub(crate) fn open_tls(
+        address: SocketAddr,
+        version: u8,
+        config: &Arc<rustls::ClientConfig>,
+    ) -> Self {
+        let mut client = Self::open_at(address, version);
+        let name = "localhost".try_into().expect("a name");
+        let tls = rustls::ClientConnection::new(Arc::clone(config), name).expect("a configuration");
+        client.tls = Some(Box::new(tls));
+        client
+    }
+
     /// Sends CONNECT and returns whatever CONNACK says.
     pub(crate) fn offer(broker: &Broker, connect: &Connect) -> (Self, u8) {
-        let mut client = Self::open(broker, connect.version);
+        Self::open(broker, connect.version).introduce(connect)
+    }
+
+    /// The same on a connection that is open.
+    #[track_caller]
+    pub(crate) fn introduce(self, connect: &Connect) -> (Self, u8) {
+        let mut client = self;
         client.send(&connect.encode());
-        let Packet::Connack { present, code, props } = client.recv() else {
+        let code = client.connack();
+        (client, code)
+    }
+
+    /// Takes the CONNACK; its code.
+    #[track_caller]
+    pub(crate) fn connack(&mut self) -> u8 {
+        let Packet::Connack { present, code, props } = self.recv() else {
             panic!("the first packet is not a CONNACK");
         };
-        client.present = present;
-        client.props = props;
-        (client, code)
+        self.present = present;
+        self.props = props;
+        code
     }
 
     #[track_caller]
@@ -77,13 +112,25 @@ impl Client {
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the broker takes what is sent");
+        self.write_all(bytes).expect("the broker takes what is sent");
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(tls) = &mut self.tls else { return self.stream.write_all(bytes) };
+        let mut stream = rustls::Stream::new(&mut **tls, &mut self.stream);
+        stream.write_all(bytes)?;
+        stream.flush()
+    }
+
+    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else { return self.stream.read(chunk) };
+        rustls::Stream::new(&mut **tls, &mut self.stream).read(chunk)
     }
 
     /// Sends as much as the broker takes before it closes; the scenario looks at the answer.
     pub(crate) fn send_lossy(&mut self, bytes: &[u8]) {
         // A broker that rejects the first bytes may reset before the last are written.
-        let _ = self.stream.write_all(bytes);
+        let _ = self.write_all(bytes);
     }
 
     /// The next packet. Panics at the end of the stream and at the deadline.
@@ -154,7 +201,7 @@ impl Client {
             self.bytes.drain(..self.start);
             self.start = 0;
             let mut chunk = [0; 16 * 1024];
-            match self.stream.read(&mut chunk) {
+            match self.read(&mut chunk) {
                 Ok(0) => {
                     assert!(self.bytes.is_empty(), "cut in a packet: {:02x?}", self.bytes);
                     return None;
@@ -364,6 +411,12 @@ impl Client {
         let peeked = self.stream.peek(&mut [0]);
         self.stream.set_nonblocking(false).expect("a socket option");
         !peeked.is_err_and(|e| e.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// True if the broker ends the handshake instead of answering these bytes.
+    pub(crate) fn is_refused_by_tls(&mut self, bytes: &[u8]) -> bool {
+        // In TLS 1.3 the client is done first: it learns of the refusal when it reads.
+        self.write_all(bytes).is_err() || self.read(&mut [0; 16]).map_or(true, |read| read == 0)
     }
 
     /// Ends the connection with a TCP reset.

@@ -7,15 +7,23 @@ use std::process::{Command, Output, Stdio};
 /// A program the tests use and the repository does not contain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tool {
+    /// The broker and `mosquitto_passwd`.
+    Mosquitto,
     MosquittoClients,
     Paho,
     MqttJs,
     Strace,
+    OpenSsl,
 }
 
 impl Tool {
     fn probe(self) -> Command {
         match self {
+            Self::Mosquitto => {
+                let mut command = Command::new("sh");
+                command.args(["-c", "command -v mosquitto && command -v mosquitto_passwd"]);
+                command
+            }
             Self::MosquittoClients => {
                 let mut command = Command::new("mosquitto_sub");
                 command.arg("--version");
@@ -36,11 +44,17 @@ impl Tool {
                 command.args(["-f", "true"]);
                 command
             }
+            Self::OpenSsl => {
+                let mut command = Command::new("openssl");
+                command.arg("version");
+                command
+            }
         }
     }
 
     fn remedy(self) -> &'static str {
         match self {
+            Self::Mosquitto => "apt-get install mosquitto",
             Self::MosquittoClients => "apt-get install mosquitto-clients",
             Self::Paho => {
                 "python3 -m venv target/paho && target/paho/bin/pip install \
@@ -48,6 +62,7 @@ impl Tool {
             }
             Self::MqttJs => "npm ci --prefix tests/clients/mqttjs",
             Self::Strace => "apt-get install strace, and permission to trace a child",
+            Self::OpenSsl => "apt-get install openssl",
         }
     }
 
@@ -57,7 +72,9 @@ impl Tool {
         let is_there = |output: &Output| match self {
             // It tells its version with exit status 1.
             Self::MosquittoClients => output.stdout.starts_with(b"mosquitto_sub version"),
-            Self::Paho | Self::MqttJs | Self::Strace => output.status.success(),
+            Self::Mosquitto | Self::Paho | Self::MqttJs | Self::Strace | Self::OpenSsl => {
+                output.status.success()
+            }
         };
         if probed.is_ok_and(|output| is_there(&output)) {
             return true;

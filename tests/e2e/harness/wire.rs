@@ -125,6 +125,8 @@ pub(crate) struct Connect {
     pub(crate) keep_alive_s: u16,
     pub(crate) props: Vec<Prop>,
     pub(crate) will: Option<Will>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Vec<u8>>,
 }
 
 impl Connect {
@@ -136,7 +138,15 @@ impl Connect {
             keep_alive_s: 0,
             props: Vec::new(),
             will: None,
+            user: None,
+            password: None,
         }
+    }
+
+    pub(crate) fn login(mut self, user: &str, password: impl AsRef<[u8]>) -> Self {
+        self.user = Some(user.to_owned());
+        self.password = Some(password.as_ref().to_vec());
+        self
     }
 
     /// Keeps the session over connections, in the words of the version.
@@ -171,6 +181,7 @@ impl Connect {
         if let Some(will) = &self.will {
             flags |= 0x04 | will.qos << 3 | u8::from(will.retain) << 5;
         }
+        flags |= u8::from(self.user.is_some()) << 7 | u8::from(self.password.is_some()) << 6;
         body.push(flags);
         body.extend(self.keep_alive_s.to_be_bytes());
         put_props(&mut body, self.version, &self.props);
@@ -179,6 +190,12 @@ impl Connect {
             put_props(&mut body, self.version, &will.props);
             put_text(&mut body, &will.topic);
             put_binary(&mut body, &will.payload);
+        }
+        if let Some(user) = &self.user {
+            put_text(&mut body, user);
+        }
+        if let Some(password) = &self.password {
+            put_binary(&mut body, password);
         }
         packet(0x10, &body)
     }
@@ -266,6 +283,7 @@ pub(crate) enum Packet {
     Unsuback { id: u16, codes: Vec<u8> },
     Pingresp,
     Disconnect { code: u8, props: Vec<Prop> },
+    Auth { code: u8, props: Vec<Prop> },
 }
 
 impl Packet {
@@ -302,6 +320,12 @@ impl Packet {
                 let code = if rest.is_empty() { 0 } else { take_u8(&mut rest) };
                 let props = if rest.is_empty() { Vec::new() } else { take_props(&mut rest, 5) };
                 Self::Disconnect { code, props }
+            }
+            15 => {
+                assert_eq!(version, 5, "AUTH is of MQTT 5.0");
+                let code = if rest.is_empty() { 0 } else { take_u8(&mut rest) };
+                let props = if rest.is_empty() { Vec::new() } else { take_props(&mut rest, 5) };
+                Self::Auth { code, props }
             }
             _ => panic!("a server does not send a packet that begins with 0x{first:02x}"),
         };

@@ -1,4 +1,6 @@
-//! AUTH, section 3.15, and enhanced authentication, section 4.12: this broker offers none, and says so.
+//! AUTH, section 3.15, and enhanced authentication, section 4.12, where no method is configured: the broker
+//! offers none, and says so. What holds when one is offered is tested on the core, which does all of it but
+//! the method itself (`sim/tests/world/auth.rs`).
 
 use crate::harness::client::Client;
 use crate::harness::wire::{self, Connect, Packet, Prop, find, packet};
