@@ -273,6 +273,10 @@ marks! {
     RetainedHidden,
     /// A subscription below a mount point begins with a wildcard.
     WildcardGuarded,
+    /// A client published faster than it may, and had to wait.
+    RateLimited,
+    /// So did a packet that had come in pieces.
+    RateLimitedWhole,
     /// A client came to another mount point than that of its session.
     SessionOfAnotherMount,
 }

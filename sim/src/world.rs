@@ -15,6 +15,7 @@ use shards::counters::Snapshot;
 use shards::ids::{ConnId, ShardId};
 use shards::limits::Settings;
 use shards::mailbox::mesh;
+use shards::reject::ReasonCode;
 use shards::rng::Rng;
 use shards::shard::{
     CloseCause, Closing, Input, Origin, Outbox, Output, Reading, SessionView, ShardParts,
@@ -48,6 +49,13 @@ pub(crate) struct Node {
     /// The step up to which this shard gets no turn.
     pub(crate) frozen_until: u64,
     is_stopped: bool,
+}
+
+impl Node {
+    /// True if bytes of the connection wait for their turn, or for a deadline.
+    fn is_behind(&self, conn: ConnId) -> bool {
+        self.shard.is_behind(conn) || self.shard.is_late(conn)
+    }
 }
 
 /// One thing that can happen next.
@@ -98,6 +106,8 @@ pub struct World {
     next_shard: usize,
     /// The listener that new clients come through.
     pub listener: u16,
+    /// How often the log was told of a client that publishes too fast.
+    pub rate_note_count: u64,
 }
 
 /// Inputs that may come before their effects are applied.
@@ -153,6 +163,7 @@ impl World {
             step_count: 0,
             next_shard: 0,
             listener: 0,
+            rate_note_count: 0,
         }
     }
 
@@ -306,6 +317,8 @@ impl World {
             self.nodes[to.index()].is_rung = true;
         }
         for note in &out.notes {
+            let is_rate = note.reject.reason == ReasonCode::MessageRateTooHigh;
+            self.rate_note_count += u64::from(is_rate);
             self.trace.entry(Entry::Note, at, note.origin.handle);
             self.trace.line(|| format!("       {at} notes {note:?}"));
         }
@@ -505,8 +518,7 @@ impl World {
                 self.steps.push(Step::Bytes(at));
             }
             // The shell tells of the end when everything that came before it is worked on.
-            let is_behind =
-                wire.place.is_some_and(|(at, conn)| self.nodes[at].shard.is_behind(conn));
+            let is_behind = wire.place.is_some_and(|(at, conn)| self.nodes[at].is_behind(conn));
             if wire.has_ended() && !is_behind {
                 self.steps.push(Step::Ended(at));
             }

@@ -3,6 +3,7 @@
 
 pub mod exchange;
 pub mod filing;
+pub mod meter;
 pub mod pause;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use crate::time::Time;
 use crate::timers::TimerId;
 use exchange::Exchange;
 use filing::Filing;
+use meter::Meter;
 use pause::{PauseReason, Pauses};
 
 /// How far a connection has come.
@@ -89,6 +91,8 @@ pub struct Extras {
     pub exchange: Option<Box<Exchange>>,
     /// Ends the connection when what was granted is over.
     pub grant_timer: Option<TimerId>,
+    /// If its listener has limits on what a client publishes.
+    pub meter: Option<Box<Meter>>,
 }
 
 /// One network connection. Lives on the shard that reads it; moves at most once, before it has a session.
@@ -119,6 +123,8 @@ pub struct Conn {
     pub is_evicted: bool,
     /// A check that answered late has let it in.
     pub is_admitted: bool,
+    /// It has a [`Meter`].
+    pub is_rated: bool,
     pub pauses: Pauses,
     /// What is left of its share of turn number `turn`, in packets ([`crate::limits::UNIT_BYTES`]).
     pub turn_left: u32,
@@ -165,6 +171,7 @@ impl Conn {
             request_problem_information: true,
             is_evicted: false,
             is_admitted: false,
+            is_rated: false,
             pauses: Pauses::default(),
             turn_left: 0,
             turn: 0,
@@ -212,6 +219,15 @@ impl Conn {
             && (self.is_resumable || self.pauses.is_only(PauseReason::TurnSpent))
     }
 
+    /// True if there are bytes to work on that wait because their client publishes faster than it may.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        let mut others = self.pauses;
+        let is_limited = others.remove(PauseReason::RateLimited);
+        others.remove(PauseReason::TurnSpent);
+        is_limited && !others.any() && self.state != State::Closing
+    }
+
     /// Bytes that the transport has not taken yet.
     #[must_use]
     pub fn out_bytes(&self) -> usize {
@@ -232,9 +248,23 @@ impl Conn {
         extras.grant = None;
         extras.assigned_client_id = None;
         // A connection has nothing else yet.
-        if extras.exchange.is_none() && extras.grant_timer.is_none() {
+        if extras.exchange.is_none() && extras.grant_timer.is_none() && extras.meter.is_none() {
             self.extras = None;
         }
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn meter(&self) -> Option<&Meter> {
+        if !self.is_rated {
+            return None;
+        }
+        self.extras.as_ref().and_then(|extras| extras.meter.as_deref())
+    }
+
+    /// What the client may publish, if there are limits.
+    pub fn meter_mut(&mut self) -> Option<&mut Meter> {
+        self.extras.as_mut().and_then(|extras| extras.meter.as_deref_mut())
     }
 
     /// Acknowledgements that are still owed: newer ones must wait behind them.

@@ -405,6 +405,7 @@ impl Shard {
             conn.timer = Some(local.timers.set(Timer::Conn { index: id.index }, deadline));
         }
         conn.drop_credentials();
+        local.settings.rate(conn, now.time);
         local.counters.connects_accepted += 1;
         local.counters.sessions_resumed += u64::from(granted.session_present);
         self.sys.clients_connected += 1;

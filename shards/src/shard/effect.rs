@@ -45,7 +45,8 @@ pub struct Note {
     pub origin: Origin,
     /// Empty before CONNECT.
     pub client_id: String,
-    /// The topic or filter that was denied; the connection goes on then. Else empty.
+    /// The topic or filter that was denied; the connection goes on then, as it does for
+    /// `MessageRateTooHigh`. Else empty.
     pub topic: String,
     pub reject: Reject,
 }

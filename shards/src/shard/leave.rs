@@ -238,7 +238,8 @@ impl Shard {
         // Whoever looks at the connection from here on finds one that is about to be closed.
         conn.state = State::AwaitConnect;
         if let Some(extras) = conn.extras.take() {
-            if let Some(timer) = extras.grant_timer {
+            let rate_timer = extras.meter.and_then(|meter| meter.timer);
+            for timer in extras.grant_timer.into_iter().chain(rate_timer) {
                 self.local.timers.cancel(timer);
             }
             self.forgo_acks(session_id, extras.acks);

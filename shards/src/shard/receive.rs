@@ -113,6 +113,10 @@ impl Shard {
     /// No packet has become whole. Takes back that the client was heard, unless enough of one has come.
     fn unhear(&mut self, id: ConnId, cut_before: usize, heard_before: Time) {
         let Some(conn) = self.local.conns.get_mut(id) else { return };
+        // A whole packet has come, and waits.
+        if conn.pauses.has(PauseReason::RateLimited) {
+            return;
+        }
         if conn.backlog.rest().len() / CUT_BYTES_HEARD == cut_before / CUT_BYTES_HEARD {
             conn.last_received = heard_before;
         }
@@ -185,8 +189,9 @@ impl Shard {
                             };
                         }
                     } else {
+                        let is_rated = conn.is_rated;
                         if used >= split_until && rest.get(len) == Some(&frame.first) {
-                            match self.on_run(id, rest, out) {
+                            match self.on_run(now, id, rest, out) {
                                 Ran::NoRun => {}
                                 Ran::Split(run_len) => split_until = used + run_len,
                                 Ran::Done(run_len) => {
@@ -194,6 +199,9 @@ impl Shard {
                                     continue;
                                 }
                             }
+                        }
+                        if is_rated && !self.local.takes(now, id, frame.first, len, out) {
+                            return used;
                         }
                         self.on_frame(now, id, &frame, (&rest[..len], None), out);
                     }
@@ -255,6 +263,15 @@ impl Shard {
                 return None;
             }
         }
+        if conn.is_rated {
+            let (first, len) = (conn.backlog.bytes[0], conn.backlog.bytes.len());
+            if !self.local.takes(now, id, first, len, out) {
+                mark!(RateLimitedWhole);
+                self.local.stash(id, bytes, out);
+                return None;
+            }
+        }
+        let conn = self.local.conns.get_mut(id)?;
         let whole = std::mem::take(&mut conn.backlog.bytes);
         let is_first = conn.state == State::AwaitConnect;
         if is_first {

@@ -5,6 +5,7 @@ use crate::conn::{self, Conn, Pool};
 use crate::ids::{PacketId, QoS, SubscriptionId, Version};
 use crate::limits::SCRATCH_BYTES_MAX;
 use crate::mark;
+use crate::planted::planted;
 use crate::session::alias::AliasOut;
 use crate::session::messages::{Message, MessageRef, Messages, Payload};
 use crate::time::Now;
@@ -164,7 +165,9 @@ pub(super) fn write_single(
 ) -> Result<(), TooLarge> {
     let mut layout = layout(now, conn.version, message, how, is_repeated);
     // A client below a mount point is not given what lies beside it.
-    layout.topic = message.topic.get(usize::from(conn.mount_bytes)..).ok_or(TooLarge)?;
+    let is_kept = planted!(MountKept) && how.retain;
+    let mount_bytes = if is_kept { 0 } else { usize::from(conn.mount_bytes) };
+    layout.topic = message.topic.get(mount_bytes..).ok_or(TooLarge)?;
     let topic = layout.topic;
     let limit = conn.packet_bytes_max as usize;
     let is_too_large = |layout: &Layout<'_>| layout.packet_len().is_none_or(|len| len > limit);

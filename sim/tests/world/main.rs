@@ -13,6 +13,7 @@ mod mounts;
 mod pressure;
 mod protocol;
 mod random;
+mod rates;
 mod retained;
 mod rights;
 mod runs;
