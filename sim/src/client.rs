@@ -93,6 +93,8 @@ pub struct Client {
     pub wire: usize,
     /// The listener that its connections come through.
     pub listener: u16,
+    /// In front of all topics that it knows, on the wire: what others have as a mount point.
+    pub prefix: &'static str,
     /// Not yet looked at by the test.
     pub got: VecDeque<Got>,
     pub answers: Answers,
@@ -130,6 +132,7 @@ impl Client {
             version,
             wire,
             listener: 0,
+            prefix: "",
             got: VecDeque::new(),
             answers: Answers::All,
             is_refusing: false,
@@ -173,6 +176,15 @@ impl Client {
         self.unreleased.clear();
         self.held.clear();
         self.sent.clear();
+    }
+
+    /// A topic or a filter, shared or not, as it goes over the wire.
+    #[must_use]
+    pub fn named(&self, text: &str) -> String {
+        let filter = text.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+        let (share, rest) =
+            filter.map_or(("", text), |(_, rest)| text.split_at(text.len() - rest.len()));
+        [share, self.prefix, rest].concat()
     }
 
     /// An identifier for a packet of ours that is not in use.
@@ -324,8 +336,11 @@ impl Client {
     fn on_publish(&mut self, publish: &Publish<'_>, reply: &mut Vec<u8>) {
         let properties = &publish.properties;
         let topic = self.resolve(publish.topic, properties.topic_alias);
+        let Some(topic) = topic.strip_prefix(self.prefix) else {
+            panic!("{}: {topic} is outside of {}", self.name, self.prefix);
+        };
         let message = Message {
-            topic,
+            topic: topic.to_owned(),
             payload: publish.payload.to_vec(),
             qos: publish.qos,
             retain: publish.retain,

@@ -194,6 +194,9 @@ impl Crowd {
         if is_unclear || was_unclear || connect.packet_bytes_max.is_some() {
             self.world.clients[client].forget();
         }
+        if !self.world.settings.listeners.is_empty() {
+            self.world.clients[client].listener = self.pick(&[0, 1]);
+        }
         let wire = self.world.dial(client);
         self.world.clients[client].renew(wire);
         self.world.clients[client].answers = answers;
@@ -446,6 +449,10 @@ impl Crowd {
             self.world.decide_all();
             self.world.settle_within(REST_STEPS_MAX);
             self.look();
+            if self.world.wait_for_late() {
+                steps = u64::MAX;
+                continue;
+            }
             if self.world.written_bytes() == 0 {
                 return;
             }

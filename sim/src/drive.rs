@@ -175,7 +175,12 @@ impl World {
     ) -> u16 {
         let version = self.clients[client].version;
         let packet_id = self.clients[client].take_id();
-        let mut subscribe = Subscribe::new(packet_id, filters);
+        let named = |&(filter, options): &(&str, SubscribeOptions)| {
+            (self.clients[client].named(filter), options)
+        };
+        let filters: Vec<_> = filters.iter().map(named).collect();
+        let filters: Vec<_> = filters.iter().map(|(name, options)| (&**name, *options)).collect();
+        let mut subscribe = Subscribe::new(packet_id, &filters);
         subscribe.subscription_id = id.and_then(SubscriptionId::new);
         self.write(client, |out| subscribe.encode(version, out));
         packet_id.value()

@@ -106,12 +106,16 @@ pub struct World {
     next_shard: usize,
     /// The listener that new clients come through.
     pub listener: u16,
+    /// Waits so far for clients that publish too fast.
+    late_count: u32,
     /// How often the log was told of a client that publishes too fast.
     pub rate_note_count: u64,
 }
 
 /// Inputs that may come before their effects are applied.
 const BATCH_MAX: u32 = 6;
+/// More waits than all that the clients of a drawn world publish between two rests may take.
+const LATE_MAX: u32 = 1000;
 /// More steps than any scenario needs to come to rest.
 const STEPS_MAX: u64 = 3_000_000;
 
@@ -163,6 +167,7 @@ impl World {
             step_count: 0,
             next_shard: 0,
             listener: 0,
+            late_count: 0,
             rate_note_count: 0,
         }
     }
@@ -714,6 +719,24 @@ impl World {
         self.is_store_held = false;
         self.settle();
         self.is_store_held = true;
+    }
+
+    /// A little time passes if packets wait because their clients publish faster than they may. False if
+    /// there are none.
+    pub fn wait_for_late(&mut self) -> bool {
+        let is_late = |&at: &usize| {
+            let place = self.wires[at].place;
+            place.is_some_and(|(at, conn)| self.nodes[at].shard.is_late(conn))
+        };
+        let is_any = self.live.iter().any(is_late);
+        if is_any {
+            self.late_count += 1;
+            assert!(self.late_count < LATE_MAX, "a client that publishes too fast waits for ever");
+            self.advance(Duration::from_millis(200));
+        } else {
+            self.late_count = 0;
+        }
+        is_any
     }
 
     /// Virtual time goes on, deadline by deadline. In a world that was drawn the clients ping.

@@ -123,8 +123,6 @@ pub struct Conn {
     pub is_evicted: bool,
     /// A check that answered late has let it in.
     pub is_admitted: bool,
-    /// It has a [`Meter`].
-    pub is_rated: bool,
     pub pauses: Pauses,
     /// What is left of its share of turn number `turn`, in packets ([`crate::limits::UNIT_BYTES`]).
     pub turn_left: u32,
@@ -151,6 +149,8 @@ pub struct Conn {
     pub extras: Option<Box<Extras>>,
 }
 
+const _: () = assert!(size_of::<Conn>() == 192, "an idle client is this and its session");
+
 impl Conn {
     #[must_use]
     pub fn new(id: ConnId, origin: Origin, now: Time) -> Self {
@@ -171,7 +171,6 @@ impl Conn {
             request_problem_information: true,
             is_evicted: false,
             is_admitted: false,
-            is_rated: false,
             pauses: Pauses::default(),
             turn_left: 0,
             turn: 0,
@@ -256,9 +255,6 @@ impl Conn {
     #[must_use]
     #[inline]
     pub fn meter(&self) -> Option<&Meter> {
-        if !self.is_rated {
-            return None;
-        }
         self.extras.as_ref().and_then(|extras| extras.meter.as_deref())
     }
 

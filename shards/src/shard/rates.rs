@@ -28,7 +28,6 @@ impl Settings {
     pub(super) fn rate(&self, conn: &mut Conn, now: Time) {
         let meter = self.listener(conn.listener()).and_then(|listener| Meter::new(listener, now));
         if let Some(meter) = meter {
-            conn.is_rated = true;
             conn.extras_mut().meter = Some(Box::new(meter));
         }
     }

@@ -189,7 +189,7 @@ impl Shard {
                             };
                         }
                     } else {
-                        let is_rated = conn.is_rated;
+                        let is_rated = conn.meter().is_some();
                         if used >= split_until && rest.get(len) == Some(&frame.first) {
                             match self.on_run(now, id, rest, out) {
                                 Ran::NoRun => {}
@@ -263,7 +263,7 @@ impl Shard {
                 return None;
             }
         }
-        if conn.is_rated {
+        if conn.meter().is_some() {
             let (first, len) = (conn.backlog.bytes[0], conn.backlog.bytes.len());
             if !self.local.takes(now, id, first, len, out) {
                 mark!(RateLimitedWhole);
