@@ -140,6 +140,7 @@ impl Broker {
         let helpers = Helpers::start(auth.helper_threads, auth.queue_max, &stations)?;
         let reloader = Reloader {
             config: config.clone(),
+            security: security.clone(),
             reload: None,
             helpers,
             stations: Arc::clone(&stations),

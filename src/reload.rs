@@ -20,6 +20,7 @@ pub type Reload = Box<dyn Fn() -> Result<Loaded, ConfigError> + Send>;
 pub(crate) struct Reloader {
     /// What counts now.
     pub(crate) config: Config,
+    pub(crate) security: Security,
     pub(crate) reload: Option<Reload>,
     pub(crate) helpers: Helpers,
     pub(crate) stations: Arc<Stations>,
@@ -51,7 +52,7 @@ impl Reloader {
         }
         let config = self.changed(loaded.config);
         let security = match Security::load(&config) {
-            Ok(security) => security,
+            Ok(security) => security.following(&self.security),
             Err(error) => {
                 tracing::error!("not reloaded, all stays as it was: {error}");
                 return;
@@ -63,6 +64,7 @@ impl Reloader {
         self.tell(&security);
         tracing::info!(listeners = config.listeners.len(), "reloaded");
         self.config = config;
+        self.security = security;
     }
 
     /// The configuration with what may change while it runs. Listeners stay what and where they are, by

@@ -1,6 +1,7 @@
 //! What the configuration's files say about who may come and do what: read as a whole, at the start and on
 //! SIGHUP. A mistake in one file leaves everything as it was.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs;
 use std::path::Path;
@@ -82,6 +83,16 @@ impl Security {
         })
     }
 
+    /// The rules that came after `before`.
+    #[must_use]
+    pub(crate) fn following(mut self, before: &Self) -> Self {
+        // It was just made, so nobody shares it yet.
+        if let Some(auth) = Arc::get_mut(&mut self.auth) {
+            auth.follow(&before.auth);
+        }
+        self
+    }
+
     /// One shard's checks.
     #[must_use]
     pub fn authenticate(&self, shard: ShardId, helpers: &Helpers) -> Box<dyn Authenticate> {
@@ -133,6 +144,7 @@ fn auth_rules(config: &Config) -> Result<AuthRules, SecurityError> {
     Ok(AuthRules {
         listeners: config.listeners.iter().map(methods).collect(),
         passwords: passwords.transpose()?,
+        removed: BTreeSet::new(),
         tokens: jwt.as_ref().map(tokens).transpose()?,
         hook: http.as_ref().map(hook).transpose()?,
         deny_client_ids: admission.deny_client_ids.iter().map(|id| id.as_str().into()).collect(),

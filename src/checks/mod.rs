@@ -46,10 +46,21 @@ pub struct AuthRules {
     /// The methods of each listener, by position in the configuration.
     pub listeners: Vec<Box<[Method]>>,
     pub passwords: Option<Passwords>,
+    /// Users that were in the password file and are not any more.
+    pub removed: BTreeSet<Box<str>>,
     pub tokens: Option<Verifier>,
     pub hook: Option<Hook>,
     pub deny_client_ids: BTreeSet<Box<str>>,
     pub flapping: FlappingLimits,
+}
+
+impl AuthRules {
+    /// Takes note of who is not in the password file any more: they are to go, whatever let them in.
+    pub(crate) fn follow(&mut self, before: &Self) {
+        let old = before.passwords.iter().flat_map(Passwords::names);
+        let is_there = |user: &&str| self.passwords.as_ref().is_some_and(|now| now.contains(user));
+        self.removed = old.filter(|user| !is_there(user)).map(Into::into).collect();
+    }
 }
 
 /// The threads for what takes long.
@@ -282,6 +293,9 @@ impl Authenticate for Checker {
         let Some(user) = identity.user.as_deref() else {
             return identity.rights.is_some() || methods.contains(&Method::Anonymous);
         };
+        if self.rules.removed.contains(user) {
+            return false;
+        }
         // A user can have come by any of the methods; where that can only be a password, the file must
         // still have it.
         let is_by_password = |method: &Method| match method {

@@ -167,6 +167,11 @@ fn what_cannot_have_let_a_client_in_does_not_keep_it() {
     assert!(!bench.checker.is_valid("c", &identity(None)));
     let bench = Bench::new(&[Method::X509, Method::Password], passwords());
     assert!(bench.checker.is_valid("c", &identity(Some("eve"))), "by certificate, perhaps");
+    let mut without = AuthRules::default();
+    without.follow(&passwords());
+    let bench = Bench::new(&[Method::X509, Method::Password], without);
+    assert!(!bench.checker.is_valid("c", &identity(Some("bob"))), "removed from the file");
+    assert!(bench.checker.is_valid("c", &identity(Some("eve"))));
 }
 
 #[test]

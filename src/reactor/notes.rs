@@ -130,6 +130,8 @@ impl Notes {
                     addr = %note.origin.peer,
                     listener = note.origin.listener,
                     client_id = ?note.client_id,
+                    user = (!note.user.is_empty()).then(|| tracing::field::debug(&note.user)),
+                    topic = (!note.topic.is_empty()).then(|| tracing::field::debug(&note.topic)),
                     "{}",
                     note.reject
                 );

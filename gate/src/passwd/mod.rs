@@ -85,6 +85,11 @@ impl Passwords {
         self.find(user).is_some()
     }
 
+    /// All user names, in ascending order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.users.iter().map(|(user, _)| &**user)
+    }
+
     /// The keys of a user whose entry is for SCRAM.
     #[must_use]
     pub fn scram(&self, user: &str) -> Option<&Keys> {

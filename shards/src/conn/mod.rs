@@ -237,6 +237,11 @@ impl Conn {
         self.extras.get_or_insert_default()
     }
 
+    #[must_use]
+    pub fn exchange(&self) -> Option<&Exchange> {
+        self.extras.as_ref().and_then(|extras| extras.exchange.as_deref())
+    }
+
     pub fn exchange_mut(&mut self) -> Option<&mut Exchange> {
         self.extras.as_mut().and_then(|extras| extras.exchange.as_deref_mut())
     }

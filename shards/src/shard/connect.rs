@@ -71,6 +71,10 @@ impl Shard {
             Ok(is_connected) => is_connected,
             Err(reject) => {
                 self.refuse(now, id, connect.version, reject, out);
+                if let Some(note) = out.notes.last_mut() {
+                    connect.client_id.clone_into(&mut note.client_id);
+                    connect.user_name.unwrap_or_default().clone_into(&mut note.user);
+                }
                 false
             }
         }

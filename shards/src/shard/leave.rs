@@ -115,11 +115,25 @@ impl Shard {
     /// Counts why a connection ends, and has it written to the log.
     pub(super) fn note(&mut self, id: ConnId, reject: Reject, out: &mut Outbox) {
         let Some(conn) = self.local.conns.get(id) else { return };
-        let session = conn.session().and_then(|session| self.local.sessions.get(session));
-        let client_id = session.map_or_else(String::new, |session| session.client_id.to_string());
+        let (client_id, user) = self.name(conn);
         let topic = String::new();
-        out.notes.push(Note { origin: conn.origin(), client_id, topic, reject });
+        out.notes.push(Note { origin: conn.origin(), client_id, user, topic, reject });
         self.local.counters.count_reject(reject.reason);
+    }
+
+    /// What the log calls a client: its identifier and its user name. Those of its CONNECT, if that waits
+    /// for an answer.
+    pub(super) fn name(&self, conn: &Conn) -> (String, String) {
+        if let Some(session) = conn.session().and_then(|session| self.local.sessions.get(session)) {
+            let user = session.identity.as_ref().and_then(|identity| identity.user.as_deref());
+            return (session.client_id.to_string(), user.unwrap_or_default().to_owned());
+        }
+        let bytes =
+            conn.exchange().map_or_else(|| conn.backlog.rest(), |exchange| &exchange.connect);
+        let frame = codec::frame(bytes, u32::MAX);
+        let Ok(Framed::Whole(frame)) = frame else { return Default::default() };
+        let Ok(connect) = codec::Connect::decode(&frame) else { return Default::default() };
+        (connect.client_id.to_owned(), connect.user_name.unwrap_or_default().to_owned())
     }
 
     /// Begins to end a connection that has no session (any more).

@@ -34,6 +34,15 @@ impl Settings {
 }
 
 impl Local {
+    /// What a run has taken.
+    pub(super) fn paid(&mut self, id: ConnId, meter: Meter) {
+        if let Some(kept) = self.conns.get_mut(id).and_then(Conn::meter_mut) {
+            *kept = meter;
+        }
+    }
+}
+
+impl Shard {
     /// Whether a packet of a connection that has limits may be worked on now; if not, the connection
     /// pauses until it may.
     pub(super) fn takes(
@@ -47,7 +56,9 @@ impl Local {
         if PacketKind::from_nibble(first >> 4) != Some(PacketKind::Publish) {
             return true;
         }
-        let Some(meter) = self.conns.get_mut(id).and_then(Conn::meter_mut) else { return true };
+        let Some(meter) = self.local.conns.get_mut(id).and_then(Conn::meter_mut) else {
+            return true;
+        };
         if !planted!(TokensNotRefilled) {
             meter.refill(now.time);
         }
@@ -57,35 +68,22 @@ impl Local {
         mark!(RateLimited);
         debug_assert!(meter.timer.is_none(), "a connection that waits is not worked on");
         let timer = Timer::RateEnd { index: id.index };
-        meter.timer = Some(self.timers.set(timer, now.time + meter.wait(packet_bytes)));
+        meter.timer = Some(self.local.timers.set(timer, now.time + meter.wait(packet_bytes)));
         let is_news = !std::mem::replace(&mut meter.is_noted, true);
-        self.pause(id, PauseReason::RateLimited);
+        self.local.pause(id, PauseReason::RateLimited);
         if is_news {
             self.note_too_fast(id, out);
         }
         false
     }
 
-    /// What a run has taken.
-    pub(super) fn paid(&mut self, id: ConnId, meter: Meter) {
-        if let Some(kept) = self.conns.get_mut(id).and_then(Conn::meter_mut) {
-            *kept = meter;
-        }
-    }
-
     fn note_too_fast(&self, id: ConnId, out: &mut Outbox) {
-        let Some(conn) = self.conns.get(id) else { return };
-        let session = conn.session().and_then(|session| self.sessions.get(session));
-        out.notes.push(Note {
-            origin: conn.origin(),
-            client_id: session.map_or_else(String::new, |session| session.client_id.to_string()),
-            topic: String::new(),
-            reject: TOO_FAST,
-        });
+        let Some(conn) = self.local.conns.get(id) else { return };
+        let (client_id, user) = self.name(conn);
+        let (origin, topic) = (conn.origin(), String::new());
+        out.notes.push(Note { origin, client_id, user, topic, reject: TOO_FAST });
     }
-}
 
-impl Shard {
     /// The next PUBLISH of a connection may be worked on.
     pub(super) fn on_rate_end(&mut self, now: Now, index: u32) {
         let Some(conn) = self.local.conns.at_mut(index) else { return };

@@ -200,7 +200,7 @@ impl Shard {
                                 }
                             }
                         }
-                        if is_rated && !self.local.takes(now, id, frame.first, len, out) {
+                        if is_rated && !self.takes(now, id, frame.first, len, out) {
                             return used;
                         }
                         self.on_frame(now, id, &frame, (&rest[..len], None), out);
@@ -265,7 +265,7 @@ impl Shard {
         }
         if conn.meter().is_some() {
             let (first, len) = (conn.backlog.bytes[0], conn.backlog.bytes.len());
-            if !self.local.takes(now, id, first, len, out) {
+            if !self.takes(now, id, first, len, out) {
                 mark!(RateLimitedWhole);
                 self.local.stash(id, bytes, out);
                 return None;

@@ -268,10 +268,11 @@ impl Shard {
         out: &mut Outbox,
     ) {
         let Some(conn) = self.local.conns.get(id) else { return };
-        let session = conn.session().and_then(|session| self.local.sessions.get(session));
+        let (client_id, user) = self.name(conn);
         out.notes.push(Note {
             origin: conn.origin(),
-            client_id: session.map_or_else(String::new, |session| session.client_id.to_string()),
+            client_id,
+            user,
             topic: topic.to_owned(),
             reject: Reject { reason: ReasonCode::NotAuthorized, why },
         });

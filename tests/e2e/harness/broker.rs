@@ -139,7 +139,7 @@ enum Share {
 pub(crate) struct Broker {
     /// The first listener.
     pub(crate) addr: SocketAddr,
-    /// All of them, in the order of the configuration.
+    /// All on TCP, in the order of the configuration.
     pub(crate) listeners: Vec<SocketAddr>,
     kind: Kind,
     child: Child,
@@ -213,7 +213,8 @@ impl Broker {
         }
         broker.log.wait_for(if kind == Kind::Muring { "ready" } else { " running" });
         if addr.is_none() {
-            broker.listeners = broker.log.all("listening").iter().map(|l| address(l)).collect();
+            broker.listeners =
+                broker.log.all("listening addr=").iter().map(|l| address(l)).collect();
         }
         broker
     }

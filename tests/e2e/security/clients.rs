@@ -23,7 +23,7 @@ impl<'a> Login<'a> {
         Self { scheme, at, pair: None, user: None, password: None }
     }
 
-    fn as_user(self, user: &'a str, password: &'a str) -> Self {
+    fn log_in(self, user: &'a str, password: &'a str) -> Self {
         Self { user: Some(user), password: Some(password), ..self }
     }
 
@@ -105,7 +105,7 @@ fn paho_over_every_transport() {
     for version in ["4", "5"] {
         for (scheme, at) in PASSWORD_LISTENERS {
             let site = Site::start(2, "");
-            let login = Login::new(scheme, at).as_user("alice", "wonderland");
+            let login = Login::new(scheme, at).log_in("alice", "wonderland");
             succeed(login.paho(&site, version));
         }
         let site = Site::start(2, "");
@@ -121,7 +121,7 @@ fn mqttjs_over_every_transport() {
     for version in ["4", "5"] {
         for (scheme, at) in PASSWORD_LISTENERS {
             let site = Site::start(2, "");
-            let login = Login::new(scheme, at).as_user("alice", "wonderland");
+            let login = Login::new(scheme, at).log_in("alice", "wonderland");
             succeed(login.mqttjs(&site, version));
         }
         let site = Site::start(2, "");
@@ -138,24 +138,24 @@ fn mosquitto_over_tls() {
     let good = token(TOKEN_SECRET, "alice", now_s() + 600, "");
     for version in ["mqttv311", "mqttv5"] {
         let login = || Login::new("mqtts", At::Mqtts);
-        succeed(login().as_user("alice", "wonderland").mosquitto(&site, version));
-        succeed(login().as_user("alice", &good).mosquitto(&site, version));
+        succeed(login().log_in("alice", "wonderland").mosquitto(&site, version));
+        succeed(login().log_in("alice", &good).mosquitto(&site, version));
         let device = Login::new("mqtts", At::Certificates).with(&site.device);
         succeed(device.mosquitto(&site, version));
     }
-    let wrong = Login::new("mqtts", At::Mqtts).as_user("alice", "looking-glass");
+    let wrong = Login::new("mqtts", At::Mqtts).log_in("alice", "looking-glass");
     // Its exit status is the return code of 3.1.1 or the reason code of 5.0.
     let code = |version| wrong.mosquitto(&site, version).output().expect("it runs").status.code();
-    assert_eq!(code("mqttv311"), Some(5));
-    assert_eq!(code("mqttv5"), Some(0x87));
+    assert_eq!(code("mqttv311"), Some(4));
+    assert_eq!(code("mqttv5"), Some(0x86));
     for pair in [&site.expired, &site.revoked, &site.stranger] {
         let login = Login::new("mqtts", At::Certificates).with(pair);
         let output = login.mosquitto(&site, "mqttv5").output().expect("it runs");
         assert!(!output.status.success(), "{pair:?}");
     }
-    for reason in ["expired", "revoked", "unknown"] {
-        let line = site.broker.logged(&["security", reason]);
-        assert!(line.contains("127.0.0.1"), "{line}");
+    for reason in ["expired", "Revoked", "UnknownIssuer"] {
+        let line = site.broker.logged(&["event=\"transport_refused\"", reason]);
+        assert!(line.contains("addr=127.0.0.1"), "{line}");
     }
 }
 
@@ -192,14 +192,14 @@ fn wrong_credentials_get_the_right_answer() {
     ];
     for (scheme, at) in PASSWORD_LISTENERS {
         for (password, is_good) in cases {
-            let login = || Login::new(scheme, at).as_user("alice", password);
-            // 3.1.1: not authorised. 5.0: 0x87.
-            for (version, refusal) in [("4", 5), ("5", 0x87)] {
+            let login = || Login::new(scheme, at).log_in("alice", password);
+            // Bad user name or password.
+            for (version, refusal) in [("4", 4), ("5", 0x86)] {
                 let code = if is_good { 0 } else { refusal };
                 let want = format!("connack {code}");
                 assert_eq!(tried(login().mqttjs(&site, version)), want, "{scheme} {password}");
             }
-            let code = if is_good { 0 } else { 0x87 };
+            let code = if is_good { 0 } else { 0x86 };
             assert_eq!(tried(login().paho(&site, "5")), format!("connack {code}"), "{scheme}");
         }
     }

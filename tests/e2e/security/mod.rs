@@ -3,6 +3,7 @@
 
 mod authority;
 mod clients;
+mod examples;
 mod posture;
 mod reload;
 mod scram;

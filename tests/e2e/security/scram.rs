@@ -128,7 +128,7 @@ fn a_wrong_proof_and_an_unknown_user_look_the_same() {
             assert_eq!(code, 0x87, "{user}");
             assert!(client.until_end().is_empty());
         }
-        site.broker.logged(&["security", "carol"]);
+        site.broker.logged(&["event=\"login_failed\"", "client_id=\"carol\""]);
     });
 }
 

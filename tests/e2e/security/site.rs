@@ -91,24 +91,28 @@ impl Site {
 
     /// As a client configures TLS that trusts the site's authority, with a certificate of its own or not.
     pub(super) fn tls(&self, pair: Option<&Pair>) -> Arc<rustls::ClientConfig> {
-        let mut roots = rustls::RootCertStore::empty();
-        let ca = CertificateDer::from_pem_file(self.path("ca.pem")).expect("PEM");
-        roots.add(ca).expect("an authority");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots);
-        let config = match pair {
-            None => builder.with_no_client_auth(),
-            Some(pair) => {
-                let certificate = CertificateDer::from_pem_file(&pair.certificate).expect("PEM");
-                let key = PrivateKeyDer::from_pem_file(&pair.key).expect("PEM");
-                builder.with_client_auth_cert(vec![certificate], key).expect("a pair")
-            }
-        };
-        Arc::new(config)
+        client_config(&self.path("ca.pem"), pair)
     }
+}
+
+/// As a client configures TLS that trusts this authority, with a certificate of its own or not.
+pub(super) fn client_config(ca: &Path, pair: Option<&Pair>) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).expect("PEM")).expect("an authority");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots);
+    let config = match pair {
+        None => builder.with_no_client_auth(),
+        Some(pair) => {
+            let certificate = CertificateDer::from_pem_file(&pair.certificate).expect("PEM");
+            let key = PrivateKeyDer::from_pem_file(&pair.key).expect("PEM");
+            builder.with_client_auth_cert(vec![certificate], key).expect("a pair")
+        }
+    };
+    Arc::new(config)
 }
 
 impl Drop for Site {
@@ -175,22 +179,31 @@ failures_max = 1000
 
 /// A new folder in cargo's scratch directory for tests.
 pub(super) fn scratch_folder() -> PathBuf {
+    scratch_folder_in(env!("CARGO_TARGET_TMPDIR").as_ref())
+}
+
+pub(super) fn scratch_folder_in(parent: &Path) -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("site-{}-{number}", std::process::id());
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::create_dir_all(&folder).expect("cargo's scratch directory is writable");
+    let name = format!("muring-site-{}-{number}", std::process::id());
+    let folder = parent.join(name);
+    std::fs::create_dir_all(&folder).expect("a scratch directory is writable");
     folder
 }
 
 /// What an operator types to give somebody a password.
 pub(super) fn set_password(folder: &Path, user: &str, password: &str, flags: &[&str]) {
     let mut command = muring();
-    command.arg("passwd").args(flags).arg("--stdin").arg(folder.join("passwords")).arg(user);
+    command.arg("passwd").args(flags);
+    if !flags.contains(&"--delete") {
+        command.arg("--stdin");
+    }
+    command.arg(folder.join("passwords")).arg(user).stderr(Stdio::null());
     let mut child = command.stdin(Stdio::piped()).spawn().expect("the program starts");
     let mut input = child.stdin.take().expect("stdin is piped");
-    writeln!(input, "{password}").expect("it reads");
+    // It may not want one.
+    let _ = writeln!(input, "{password}");
     drop(input);
     assert!(child.wait().expect("our child").success(), "{command:?}");
 }
