@@ -152,6 +152,7 @@ impl Crowd {
                 self.world.rule(Rules { has_rights: true, is_narrow });
             }
             22 if self.one_in(4) => self.break_rules(client),
+            28 => self.publish_run(client),
             _ => self.publish(client),
         }
     }
@@ -280,6 +281,14 @@ impl Crowd {
         }
         let post = Post { retain, properties: &properties, ..Post::new(topic, &payload, qos) };
         self.world.say(client, &post);
+    }
+
+    /// Several at once that differ in nothing, as somebody sends them who measures something.
+    fn publish_run(&mut self, client: usize) {
+        let topic = self.pick(&TOPICS);
+        for _ in 0..self.pick(&[2, 3, 9]) {
+            self.world.say(client, &Post::new(topic, SMALL, QoS::AtMostOnce));
+        }
     }
 
     fn subscribe(&mut self, client: usize) {

@@ -350,8 +350,8 @@ fn listen(settings: &mut Settings, scene: Scene, dice: &mut Dice) -> bool {
     if !matches!(scene, Scene::Play | Scene::Stop | Scene::Crowd) {
         return false;
     }
-    let is_mounted = dice.one_in(3);
-    let is_rated = dice.one_in(3);
+    let is_mounted = dice.one_in(4);
+    let is_rated = dice.one_in(5);
     if !is_mounted && !is_rated {
         return false;
     }
