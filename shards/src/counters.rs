@@ -97,6 +97,7 @@ numbers! {
         paused_output_full,
         paused_acks_pending,
         paused_turn_spent,
+        paused_rate_limited,
         /// Packets that could not be parsed.
         rejected_malformed,
         /// Packets that were parsed but not allowed.
@@ -138,6 +139,7 @@ impl Counters {
             PauseReason::OutputFull => &mut self.paused_output_full,
             PauseReason::AcksPending => &mut self.paused_acks_pending,
             PauseReason::TurnSpent => &mut self.paused_turn_spent,
+            PauseReason::RateLimited => &mut self.paused_rate_limited,
         };
         *counter += 1;
     }

@@ -3,7 +3,9 @@
 //! [`Settings`] holds what an operator may want to change; the constants are what the design or the
 //! protocol fixes. The shell reads `Settings` from flags and files; the core never does.
 
-use crate::ids::QoS;
+use std::sync::Arc;
+
+use crate::ids::{QoS, Version};
 
 /// Largest remaining length that a variable byte integer can say (MQTT 5.0 section 1.5.5).
 pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
@@ -29,6 +31,9 @@ pub const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes that are as much work as a packet: to be read, copied and sent on.
 pub const UNIT_BYTES: usize = 512;
+
+/// Bytes of a mount point: longer ones leave too little for topics.
+pub const MOUNT_BYTES_MAX: usize = 1024;
 
 /// Subscription identifiers of overlapping subscriptions that one delivery can carry.
 pub const SUBSCRIPTION_IDS_MAX: usize = 64;
@@ -63,6 +68,78 @@ pub enum ShareStrategy {
     HashTopic,
     /// The member of the chosen shard with the fewest messages in flight.
     LeastInflight,
+}
+
+/// A set of protocol versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions(u8);
+
+impl Versions {
+    pub const ALL: Self = Self(0b111);
+
+    #[must_use]
+    pub fn of(versions: &[Version]) -> Self {
+        Self(versions.iter().fold(0, |set, &version| set | Self::bit(version)))
+    }
+
+    #[must_use]
+    pub fn has(self, version: Version) -> bool {
+        self.0 & Self::bit(version) != 0
+    }
+
+    fn bit(version: Version) -> u8 {
+        match version {
+            Version::V31 => 1,
+            Version::V311 => 2,
+            Version::V5 => 4,
+        }
+    }
+}
+
+/// What an operator may set for the connections of one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// In place of [`Settings::packet_bytes_max`].
+    pub packet_bytes_max: Option<u32>,
+    /// Network connections of this listener per shard.
+    pub connections_max: Option<u32>,
+    /// A CONNECT of another version is refused.
+    pub versions: Versions,
+    /// Where the topics of its clients lie for everybody else: it stands in front of each, and its
+    /// clients neither see it nor anything beside it. Ends with `/`, so that a level stays a level;
+    /// has no wildcards, does not begin with `$`, and is at most [`MOUNT_BYTES_MAX`] long. Anything
+    /// else counts as none.
+    pub mount: Option<Arc<str>>,
+    /// PUBLISH packets of one client in a second; what is beyond waits. 0 is no limit either.
+    pub publishes_per_s: Option<u32>,
+    /// Bytes of PUBLISH packets of one client in a second; what is beyond waits.
+    pub bytes_per_s: Option<u32>,
+}
+
+impl ListenerSettings {
+    /// The mount point, if it can be one.
+    #[must_use]
+    pub fn mount(&self) -> Option<&str> {
+        let mount = self.mount.as_deref()?;
+        let is_one = mount.ends_with('/')
+            && mount.len() <= MOUNT_BYTES_MAX
+            && !mount.starts_with('$')
+            && !mount.contains(['+', '#', '\0']);
+        is_one.then_some(mount)
+    }
+}
+
+impl Default for ListenerSettings {
+    fn default() -> Self {
+        Self {
+            packet_bytes_max: None,
+            connections_max: None,
+            versions: Versions::ALL,
+            mount: None,
+            publishes_per_s: None,
+            bytes_per_s: None,
+        }
+    }
 }
 
 /// What an operator may set. One value per process; each shard has its own copy.
@@ -138,6 +215,21 @@ pub struct Settings {
     pub is_durable: bool,
     /// Bytes of each ring between two shards; rounded up to a power of two.
     pub mailbox_bytes: usize,
+    /// What differs by listener ([`crate::Origin::listener`]); one that is not here has the defaults.
+    pub listeners: Vec<ListenerSettings>,
+}
+
+impl Settings {
+    #[must_use]
+    pub fn listener(&self, index: u16) -> Option<&ListenerSettings> {
+        self.listeners.get(usize::from(index))
+    }
+
+    /// The mount point of a listener's clients; empty if they have none.
+    #[must_use]
+    pub fn mount(&self, listener: u16) -> &str {
+        self.listener(listener).and_then(ListenerSettings::mount).unwrap_or_default()
+    }
 }
 
 impl Default for Settings {
@@ -176,6 +268,7 @@ impl Default for Settings {
             empty_client_id: true,
             is_durable: false,
             mailbox_bytes: MAILBOX_BYTES,
+            listeners: Vec::new(),
         }
     }
 }

@@ -265,6 +265,20 @@ marks! {
     RestoredExpired,
     /// Back from the store, a message was meant for a shared subscription.
     RestoredShared,
+    /// A connection was refused because its listener had as many as it may.
+    ListenerFull,
+    /// A CONNECT was refused for its version, by its listener.
+    ListenerVersionRefused,
+    /// A client below a mount point was not given a retained message that its wildcard does not match.
+    RetainedHidden,
+    /// A subscription below a mount point begins with a wildcard.
+    WildcardGuarded,
+    /// A client published faster than it may, and had to wait.
+    RateLimited,
+    /// So did a packet that had come in pieces.
+    RateLimitedWhole,
+    /// A client came to another mount point than that of its session.
+    SessionOfAnotherMount,
 }
 
 /// Notes that this branch was taken.

@@ -100,6 +100,10 @@ bugs! {
     RetainedUnchecked,
     /// New rules do not look at sessions without connection.
     OfflineNotRechecked,
+    /// Retained messages go out with the mount point in front.
+    MountKept,
+    /// Who has published as much as it may never may again.
+    TokensNotRefilled,
 }
 
 #[cfg(feature = "planted")]

@@ -29,6 +29,10 @@ pub enum Timer {
     GrantEnd {
         index: u32,
     },
+    /// A client that publishes too fast may go on.
+    RateEnd {
+        index: u32,
+    },
     SessionExpiry {
         session: u32,
     },

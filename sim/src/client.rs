@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use shards::codec::{self, Ack, AckKind, Framed, Packet, Publish};
+use shards::codec::{self, Ack, AckKind, Framed, Packet, Property, Publish};
 use shards::ids::{PacketId, QoS, Version};
 use shards::reject::ReasonCode;
 
@@ -54,6 +54,7 @@ pub struct Message {
     /// Subscription identifiers, sorted.
     pub ids: Vec<u32>,
     pub expiry_s: Option<u32>,
+    pub response_topic: Option<String>,
     /// The alias, and whether the topic came with it.
     pub alias: Option<(u16, bool)>,
     /// The client answers it with an error.
@@ -90,6 +91,10 @@ pub struct Client {
     pub name: &'static str,
     pub version: Version,
     pub wire: usize,
+    /// The listener that its connections come through.
+    pub listener: u16,
+    /// In front of all topics that it knows, on the wire: what others have as a mount point.
+    pub prefix: &'static str,
     /// Not yet looked at by the test.
     pub got: VecDeque<Got>,
     pub answers: Answers,
@@ -126,6 +131,8 @@ impl Client {
             name,
             version,
             wire,
+            listener: 0,
+            prefix: "",
             got: VecDeque::new(),
             answers: Answers::All,
             is_refusing: false,
@@ -169,6 +176,15 @@ impl Client {
         self.unreleased.clear();
         self.held.clear();
         self.sent.clear();
+    }
+
+    /// A topic or a filter, shared or not, as it goes over the wire.
+    #[must_use]
+    pub fn named(&self, text: &str) -> String {
+        let filter = text.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+        let (share, rest) =
+            filter.map_or(("", text), |(_, rest)| text.split_at(text.len() - rest.len()));
+        [share, self.prefix, rest].concat()
     }
 
     /// An identifier for a packet of ours that is not in use.
@@ -320,8 +336,11 @@ impl Client {
     fn on_publish(&mut self, publish: &Publish<'_>, reply: &mut Vec<u8>) {
         let properties = &publish.properties;
         let topic = self.resolve(publish.topic, properties.topic_alias);
+        let Some(topic) = topic.strip_prefix(self.prefix) else {
+            panic!("{}: {topic} is outside of {}", self.name, self.prefix);
+        };
         let message = Message {
-            topic,
+            topic: topic.to_owned(),
             payload: publish.payload.to_vec(),
             qos: publish.qos,
             retain: publish.retain,
@@ -333,6 +352,10 @@ impl Client {
                 ids
             },
             expiry_s: properties.message_expiry_s,
+            response_topic: properties.iter().find_map(|property| match property {
+                Property::ResponseTopic(topic) => Some(topic.to_owned()),
+                _ => None,
+            }),
             alias: properties.topic_alias.map(|alias| (alias, !publish.topic.is_empty())),
             is_refused: publish.qos == QoS::ExactlyOnce
                 && self.answers != Answers::None

@@ -152,6 +152,7 @@ impl Crowd {
                 self.world.rule(Rules { has_rights: true, is_narrow });
             }
             22 if self.one_in(4) => self.break_rules(client),
+            28 => self.publish_run(client),
             _ => self.publish(client),
         }
     }
@@ -193,6 +194,9 @@ impl Crowd {
         let was_unclear = std::mem::replace(&mut self.is_unclear[client], is_unclear);
         if is_unclear || was_unclear || connect.packet_bytes_max.is_some() {
             self.world.clients[client].forget();
+        }
+        if !self.world.settings.listeners.is_empty() {
+            self.world.clients[client].listener = self.pick(&[0, 1]);
         }
         let wire = self.world.dial(client);
         self.world.clients[client].renew(wire);
@@ -277,6 +281,14 @@ impl Crowd {
         }
         let post = Post { retain, properties: &properties, ..Post::new(topic, &payload, qos) };
         self.world.say(client, &post);
+    }
+
+    /// Several at once that differ in nothing, as somebody sends them who measures something.
+    fn publish_run(&mut self, client: usize) {
+        let topic = self.pick(&TOPICS);
+        for _ in 0..self.pick(&[2, 3, 9]) {
+            self.world.say(client, &Post::new(topic, SMALL, QoS::AtMostOnce));
+        }
     }
 
     fn subscribe(&mut self, client: usize) {
@@ -446,6 +458,10 @@ impl Crowd {
             self.world.decide_all();
             self.world.settle_within(REST_STEPS_MAX);
             self.look();
+            if self.world.wait_for_late() {
+                steps = u64::MAX;
+                continue;
+            }
             if self.world.written_bytes() == 0 {
                 return;
             }

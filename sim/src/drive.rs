@@ -83,6 +83,7 @@ impl World {
     pub fn open(&mut self, name: &'static str, version: Version) -> usize {
         let client = self.clients.len();
         self.clients.push(Client::new(name, version, 0));
+        self.clients[client].listener = self.listener;
         let wire = self.dial(client);
         self.clients[client].wire = wire;
         client
@@ -174,7 +175,12 @@ impl World {
     ) -> u16 {
         let version = self.clients[client].version;
         let packet_id = self.clients[client].take_id();
-        let mut subscribe = Subscribe::new(packet_id, filters);
+        let named = |&(filter, options): &(&str, SubscribeOptions)| {
+            (self.clients[client].named(filter), options)
+        };
+        let filters: Vec<_> = filters.iter().map(named).collect();
+        let filters: Vec<_> = filters.iter().map(|(name, options)| (&**name, *options)).collect();
+        let mut subscribe = Subscribe::new(packet_id, &filters);
         subscribe.subscription_id = id.and_then(SubscriptionId::new);
         self.write(client, |out| subscribe.encode(version, out));
         packet_id.value()
@@ -386,6 +392,7 @@ impl World {
         if names.iter().any(|(name, _)| name.starts_with("later")) {
             return;
         }
+        self.listener = 0;
         // Wills of the first to go may wait for those who are still there.
         for &(name, version) in &names {
             let client = self.open(name, version);

@@ -9,6 +9,8 @@ use shards::ids::QoS;
 use shards::reject::ReasonCode;
 use shards::topic::TopicFilter;
 
+use crate::swarm::MOUNT;
+
 /// The one method of enhanced authentication. What the client says is what it gets: see [`verdict`].
 pub const METHOD: &str = "sim";
 
@@ -101,10 +103,11 @@ impl Authenticate for Rules {
 
 impl Authorise for Rules {
     fn may_publish(&mut self, who: &Who<'_>, topic: &str, _qos: QoS, _retain: bool) -> bool {
-        !(self.is_narrow && is_carl(who)) && self.lets_publish(who.client_id, topic)
+        !(self.is_narrow && is_carl(who)) && self.lets_publish(who.client_id, seen(topic))
     }
 
     fn may_subscribe(&mut self, who: &Who<'_>, filter: &str) -> Subscribing {
+        let filter = seen(filter);
         let is_closed = self.is_narrow && (filter.starts_with("closing/") || is_carl(who));
         if filter.starts_with("forbidden/") || is_closed {
             return Subscribing::Deny;
@@ -120,6 +123,11 @@ impl Authorise for Rules {
     }
 
     fn may_receive(&mut self, who: &Who<'_>, topic: &str) -> bool {
-        self.lets_receive(who.client_id, topic)
+        self.lets_receive(who.client_id, seen(topic))
     }
+}
+
+/// Below the mount point of drawn worlds the same rules hold.
+fn seen(topic: &str) -> &str {
+    topic.strip_prefix(MOUNT).unwrap_or(topic)
 }

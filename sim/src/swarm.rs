@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use shards::ids::Version;
-use shards::limits::{OverflowPolicy, Settings, ShareStrategy};
+use shards::limits::{ListenerSettings, OverflowPolicy, Settings, ShareStrategy, Versions};
 use shards::rng::Rng;
 
 use crate::drive::{QOS, VERSIONS, plain};
@@ -172,12 +172,17 @@ pub struct Options {
     pub chunk_bytes_max: usize,
     /// Not everybody may do everything, and that changes.
     pub has_rights: bool,
+    /// Clients with an even number come through the second listener, which has a mount point.
+    pub is_mounted: bool,
     /// Of so many groups of store operations one fails; 0 is none.
     pub store_failures_in: usize,
     /// Of 4096 steps, how many begin with this fault, by [`Fault::index`].
     pub rates: [u16; Fault::ALL.len()],
     pub skips: Skips,
 }
+
+/// The mount point of the second listener, in the worlds that have one.
+pub const MOUNT: &str = "m/";
 
 /// The most clients that a seed draws.
 pub const CLIENTS_MAX: usize = 8;
@@ -211,7 +216,9 @@ impl Options {
             settings = plain();
         }
         settings.is_durable |= scene == Scene::Crash;
+        let is_mounted = listen(&mut settings, scene, &mut Dice(stream(seed, Stream::Options, 3)));
         Self {
+            is_mounted,
             seed,
             scene,
             shards: match scene {
@@ -336,6 +343,33 @@ fn tighten(settings: &mut Settings, dice: &mut Dice) {
     settings.shared_available = !dice.one_in(8);
     settings.subscription_ids_available = !dice.one_in(8);
     settings.maximum_qos = dice.pick(&[QOS[0], QOS[1], QOS[2], QOS[2], QOS[2]]);
+}
+
+/// In some worlds, listeners with settings of their own. True if one has a mount point.
+fn listen(settings: &mut Settings, scene: Scene, dice: &mut Dice) -> bool {
+    if !matches!(scene, Scene::Play | Scene::Stop | Scene::Crowd) {
+        return false;
+    }
+    let is_mounted = dice.one_in(4);
+    let is_rated = dice.one_in(5);
+    if !is_mounted && !is_rated {
+        return false;
+    }
+    let common = ListenerSettings {
+        publishes_per_s: is_rated.then(|| dice.pick(&[3, 6, 20])),
+        bytes_per_s: (is_rated && dice.one_in(2)).then_some(20_000),
+        ..ListenerSettings::default()
+    };
+    let mount = is_mounted.then(|| MOUNT.into());
+    let mut second = ListenerSettings { mount, ..common.clone() };
+    if scene == Scene::Crowd {
+        second.connections_max = dice.pick(&[None, Some(1), Some(2)]);
+        let some = Versions::of(&[Version::V31, Version::V5]);
+        second.versions = dice.pick(&[Versions::ALL, Versions::ALL, some]);
+        second.packet_bytes_max = dice.pick(&[None, Some(150)]);
+    }
+    settings.listeners = vec![common, second];
+    is_mounted
 }
 
 /// Draws options.

@@ -15,6 +15,7 @@ use shards::counters::Snapshot;
 use shards::ids::{ConnId, ShardId};
 use shards::limits::Settings;
 use shards::mailbox::mesh;
+use shards::reject::ReasonCode;
 use shards::rng::Rng;
 use shards::shard::{
     CloseCause, Closing, Input, Origin, Outbox, Output, Reading, SessionView, ShardParts,
@@ -48,6 +49,13 @@ pub(crate) struct Node {
     /// The step up to which this shard gets no turn.
     pub(crate) frozen_until: u64,
     is_stopped: bool,
+}
+
+impl Node {
+    /// True if bytes of the connection wait for their turn, or for a deadline.
+    fn is_behind(&self, conn: ConnId) -> bool {
+        self.shard.is_behind(conn) || self.shard.is_late(conn)
+    }
 }
 
 /// One thing that can happen next.
@@ -96,10 +104,18 @@ pub struct World {
     /// Steps so far.
     pub step_count: u64,
     next_shard: usize,
+    /// The listener that new clients come through.
+    pub listener: u16,
+    /// Waits so far for clients that publish too fast.
+    late_count: u32,
+    /// How often the log was told of a client that publishes too fast.
+    pub rate_note_count: u64,
 }
 
 /// Inputs that may come before their effects are applied.
 const BATCH_MAX: u32 = 6;
+/// More waits than all that the clients of a drawn world publish between two rests may take.
+const LATE_MAX: u32 = 1000;
 /// More steps than any scenario needs to come to rest.
 const STEPS_MAX: u64 = 3_000_000;
 
@@ -150,6 +166,9 @@ impl World {
             steps: Vec::new(),
             step_count: 0,
             next_shard: 0,
+            listener: 0,
+            late_count: 0,
+            rate_note_count: 0,
         }
     }
 
@@ -233,7 +252,7 @@ impl World {
         self.live.push(wire);
         let origin = Origin {
             handle: wire as u64,
-            listener: 0,
+            listener: self.clients.get(client).map_or(0, |client| client.listener),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
         };
         let conn = self.place(at, wire);
@@ -303,6 +322,8 @@ impl World {
             self.nodes[to.index()].is_rung = true;
         }
         for note in &out.notes {
+            let is_rate = note.reject.reason == ReasonCode::MessageRateTooHigh;
+            self.rate_note_count += u64::from(is_rate);
             self.trace.entry(Entry::Note, at, note.origin.handle);
             self.trace.line(|| format!("       {at} notes {note:?}"));
         }
@@ -502,8 +523,7 @@ impl World {
                 self.steps.push(Step::Bytes(at));
             }
             // The shell tells of the end when everything that came before it is worked on.
-            let is_behind =
-                wire.place.is_some_and(|(at, conn)| self.nodes[at].shard.is_behind(conn));
+            let is_behind = wire.place.is_some_and(|(at, conn)| self.nodes[at].is_behind(conn));
             if wire.has_ended() && !is_behind {
                 self.steps.push(Step::Ended(at));
             }
@@ -699,6 +719,24 @@ impl World {
         self.is_store_held = false;
         self.settle();
         self.is_store_held = true;
+    }
+
+    /// A little time passes if packets wait because their clients publish faster than they may. False if
+    /// there are none.
+    pub fn wait_for_late(&mut self) -> bool {
+        let is_late = |&at: &usize| {
+            let place = self.wires[at].place;
+            place.is_some_and(|(at, conn)| self.nodes[at].shard.is_late(conn))
+        };
+        let is_any = self.live.iter().any(is_late);
+        if is_any {
+            self.late_count += 1;
+            assert!(self.late_count < LATE_MAX, "a client that publishes too fast waits for ever");
+            self.advance(Duration::from_millis(200));
+        } else {
+            self.late_count = 0;
+        }
+        is_any
     }
 
     /// Virtual time goes on, deadline by deadline. In a world that was drawn the clients ping.

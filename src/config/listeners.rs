@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use shards::ids::Version;
+use shards::limits::{ListenerSettings, MOUNT_BYTES_MAX, Versions};
 
 use super::ConfigError;
 use super::admission::{self, AdmissionLimits};
@@ -30,9 +32,6 @@ const SOCKET_MODE: u32 = 0o660;
 
 /// Where browsers expect MQTT over WebSocket.
 const WEBSOCKET_PATH: &str = "/mqtt";
-
-/// Longer mount points leave too little for topics.
-const MOUNT_POINT_BYTES_MAX: usize = 1024;
 
 /// One listener of the configuration. Its position in [`super::Config::listeners`] is what the core
 /// calls it by.
@@ -124,6 +123,21 @@ impl ListenerConfig {
         }
     }
 
+    /// What the core has to know of it, with so many shards. The connections that are allowed are shared
+    /// out evenly, each shard's share rounded up.
+    #[must_use]
+    pub fn settings(&self, shards: usize) -> ListenerSettings {
+        let shards = u32::try_from(shards).unwrap_or(u32::MAX).max(1);
+        ListenerSettings {
+            packet_bytes_max: self.packet_bytes_max,
+            connections_max: self.connections_max.map(|most| most.div_ceil(shards)),
+            versions: Versions::of(&self.versions),
+            mount: self.mount_point.as_deref().map(Arc::from),
+            publishes_per_s: self.publishes_per_s,
+            bytes_per_s: self.bytes_per_s,
+        }
+    }
+
     /// Its addresses; none if it is a unix socket.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
@@ -132,6 +146,13 @@ impl ListenerConfig {
             Place::Unix(_) => &[],
         }
     }
+}
+
+/// What the core has to know of all of them: up to the last that has more than the defaults.
+pub(super) fn settings_of(listeners: &[ListenerConfig], shards: usize) -> Vec<ListenerSettings> {
+    let mut all: Vec<_> = listeners.iter().map(|listener| listener.settings(shards)).collect();
+    while all.pop_if(|last| *last == ListenerSettings::default()).is_some() {}
+    all
 }
 
 /// All listeners: those of `listen`, then those with tables of their own.
@@ -400,8 +421,10 @@ impl One<'_> {
             "the beginning of topics has no wildcards and no zero character"
         } else if text.starts_with('$') {
             "topics that begin with $ are the broker's"
-        } else if text.len() > MOUNT_POINT_BYTES_MAX {
+        } else if text.len() > MOUNT_BYTES_MAX {
             "longer than 1024 bytes"
+        } else if !text.ends_with('/') {
+            "it stands in front of each topic; end it with a slash, for example \"factory/\""
         } else {
             return Ok(Some(text));
         };

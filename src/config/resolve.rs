@@ -41,14 +41,17 @@ pub(super) fn resolve(layers: &Layers, available: &[usize]) -> Result<Loaded, Co
     let auth = auth::resolve(&check, &mut document.auth)?;
     let acl = Key::parse("acl.file");
     let acl = References { layers }.optional_path(&acl, &mut document.acl.file)?;
+    let listeners = listeners::resolve(&check, &mut document, &auth)?;
+    let mut settings = resolve_settings(&check, &document)?;
+    settings.listeners = listeners::settings_of(&listeners, cores.len());
     let config = Config {
-        listeners: listeners::resolve(&check, &mut document, &auth)?,
+        listeners,
         auth,
         acl,
         admission: admission::resolve(&check, &document.admission)?,
         idle: resolve_idle(&check, &document)?,
         buffers: resolve_buffers(&check, &document)?,
-        settings: resolve_settings(&check, &document)?,
+        settings,
         log: document.log,
         log_level: document.log_level,
         stop_timeout: Duration::from_secs(check.number(

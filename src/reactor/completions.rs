@@ -201,8 +201,7 @@ impl<C: Core> Reactor<C> {
     /// with that turn's enter, as far as the socket's buffer had room.
     pub(super) fn end_peers(&mut self, ended: &[ConnId]) {
         for &id in ended {
-            if self.core.is_behind(id) {
-                self.ended.push(id);
+            if self.end_later(id) {
                 continue;
             }
             let Some(conn) = self.conns.find(id) else { continue };
@@ -221,6 +220,20 @@ impl<C: Core> Reactor<C> {
         }
     }
 
+    /// True if the core has still to work on what came before the end, which is tried again then.
+    fn end_later(&mut self, id: ConnId) -> bool {
+        if self.core.is_behind(id) {
+            self.ended.push(id);
+        } else if self.core.is_late(id) {
+            if !self.late.contains(&id) {
+                self.late.push(id);
+            }
+        } else {
+            return false;
+        }
+        true
+    }
+
     /// Closes the connection if it has ended and the kernel holds nothing of it any more.
     pub(super) fn settle(&mut self, id: ConnId) {
         let Some(conn) = self.conns.find(id) else { return };
@@ -229,11 +242,12 @@ impl<C: Core> Reactor<C> {
         }
         let cause = match conn.phase {
             Phase::Open | Phase::HalfClosed | Phase::Finishing | Phase::Lingering => return,
-            Phase::Ended(_) if self.core.is_behind(id) => {
-                self.ended.push(id);
-                return;
+            Phase::Ended(cause) => {
+                if self.end_later(id) {
+                    return;
+                }
+                Some(cause)
             }
-            Phase::Ended(cause) => Some(cause),
             Phase::Aborting => Some(CloseCause::Asked),
             Phase::Released => None,
         };

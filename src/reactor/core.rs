@@ -29,6 +29,11 @@ pub trait Core {
     fn is_behind(&self, _conn: ConnId) -> bool {
         false
     }
+
+    /// See [`Shard::is_late`].
+    fn is_late(&self, _conn: ConnId) -> bool {
+        false
+    }
 }
 
 impl Core for Shard {
@@ -70,5 +75,9 @@ impl Core for Shard {
 
     fn is_behind(&self, conn: ConnId) -> bool {
         Self::is_behind(self, conn)
+    }
+
+    fn is_late(&self, conn: ConnId) -> bool {
+        Self::is_late(self, conn)
     }
 }

@@ -123,6 +123,8 @@ pub struct Reactor<C> {
     /// Connections whose peer closed in this turn. Their last answers go out with this turn's enter,
     /// so they end in the next one.
     ended: Vec<ConnId>,
+    /// Of those, the ones whose last packets wait for a deadline.
+    late: Vec<ConnId>,
     /// Connections that wait for a send before our side ends, and whose send is done.
     finishing: Vec<ConnId>,
     /// Inputs that applying effects led to.
@@ -205,6 +207,7 @@ impl<C: Core> Reactor<C> {
             sent: Vec::new(),
             is_send_awaited: false,
             ended: Vec::new(),
+            late: Vec::new(),
             finishing: Vec::new(),
             drained: Vec::new(),
             adopts: Vec::new(),
@@ -237,7 +240,8 @@ impl<C: Core> Reactor<C> {
     fn turn(&mut self) -> Turn {
         let now = self.clock.tick();
         // Read before the reaping, which adds to it.
-        let ended = std::mem::take(&mut self.ended);
+        let mut ended = std::mem::take(&mut self.ended);
+        ended.append(&mut self.late);
         self.is_send_awaited = false;
         let reaped = self.reap();
         self.end_peers(&ended);
@@ -340,6 +344,7 @@ impl<C: Core> Reactor<C> {
     fn has_follow_up(&self) -> bool {
         self.unflushed
             || !self.ended.is_empty()
+            || self.late.iter().any(|&id| !self.core.is_late(id))
             || !self.drained.is_empty()
             || !self.adopts.is_empty()
             || self.is_send_awaited

@@ -3,6 +3,7 @@
 
 pub mod exchange;
 pub mod filing;
+pub mod meter;
 pub mod pause;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use crate::time::Time;
 use crate::timers::TimerId;
 use exchange::Exchange;
 use filing::Filing;
+use meter::Meter;
 use pause::{PauseReason, Pauses};
 
 /// How far a connection has come.
@@ -89,6 +91,8 @@ pub struct Extras {
     pub exchange: Option<Box<Exchange>>,
     /// Ends the connection when what was granted is over.
     pub grant_timer: Option<TimerId>,
+    /// If its listener has limits on what a client publishes.
+    pub meter: Option<Box<Meter>>,
 }
 
 /// One network connection. Lives on the shard that reads it; moves at most once, before it has a session.
@@ -128,6 +132,10 @@ pub struct Conn {
     pub timer: Option<TimerId>,
     /// The peer's Maximum Packet Size.
     pub packet_bytes_max: u32,
+    /// Largest control packet that the peer may send, once it has sent CONNECT.
+    pub received_bytes_max: u32,
+    /// Bytes of the listener's mount point; 0 is none.
+    pub mount_bytes: u16,
     /// Operations of the store that are out and must be done before anything more is sent.
     pub fences: u32,
     /// CONNACK has been handed to the shell.
@@ -140,6 +148,8 @@ pub struct Conn {
     pub alias_bytes_max: u32,
     pub extras: Option<Box<Extras>>,
 }
+
+const _: () = assert!(size_of::<Conn>() == 192, "an idle client is this and its session");
 
 impl Conn {
     #[must_use]
@@ -168,6 +178,8 @@ impl Conn {
             keep_alive_s: 0,
             timer: None,
             packet_bytes_max: u32::MAX,
+            received_bytes_max: u32::MAX,
+            mount_bytes: 0,
             fences: 0,
             is_welcomed: false,
             window: u16::MAX,
@@ -180,6 +192,11 @@ impl Conn {
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.origin.into()
+    }
+
+    #[must_use]
+    pub fn listener(&self) -> u16 {
+        self.origin.listener()
     }
 
     pub fn set_origin(&mut self, origin: Origin) {
@@ -199,6 +216,15 @@ impl Conn {
     pub fn is_behind(&self) -> bool {
         self.state != State::Closing
             && (self.is_resumable || self.pauses.is_only(PauseReason::TurnSpent))
+    }
+
+    /// True if there are bytes to work on that wait because their client publishes faster than it may.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        let mut others = self.pauses;
+        let is_limited = others.remove(PauseReason::RateLimited);
+        others.remove(PauseReason::TurnSpent);
+        is_limited && !others.any() && self.state != State::Closing
     }
 
     /// Bytes that the transport has not taken yet.
@@ -226,9 +252,20 @@ impl Conn {
         extras.grant = None;
         extras.assigned_client_id = None;
         // A connection has nothing else yet.
-        if extras.exchange.is_none() && extras.grant_timer.is_none() {
+        if extras.exchange.is_none() && extras.grant_timer.is_none() && extras.meter.is_none() {
             self.extras = None;
         }
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn meter(&self) -> Option<&Meter> {
+        self.extras.as_ref().and_then(|extras| extras.meter.as_deref())
+    }
+
+    /// What the client may publish, if there are limits.
+    pub fn meter_mut(&mut self) -> Option<&mut Meter> {
+        self.extras.as_mut().and_then(|extras| extras.meter.as_deref_mut())
     }
 
     /// Acknowledgements that are still owed: newer ones must wait behind them.
@@ -243,6 +280,8 @@ impl Conn {
 pub struct Conns {
     chunks: Vec<Vec<Option<Conn>>>,
     count: usize,
+    /// By listener.
+    counts: Vec<u32>,
 }
 
 const CHUNK: usize = 64;
@@ -251,6 +290,12 @@ impl Conns {
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// How many came through one listener.
+    #[must_use]
+    pub fn count_of(&self, listener: u16) -> u32 {
+        self.counts.get(usize::from(listener)).copied().unwrap_or(0)
     }
 
     /// The connection under a number, if it is the one meant.
@@ -275,6 +320,7 @@ impl Conns {
     /// If the number is taken: the shell gave it out twice.
     pub fn insert(&mut self, conn: Conn) {
         let index = conn.id.index as usize;
+        let listener = usize::from(conn.listener());
         if self.chunks.len() <= index / CHUNK {
             self.chunks.resize_with(index / CHUNK + 1, Vec::new);
         }
@@ -286,13 +332,18 @@ impl Conns {
         assert!(place.is_none(), "a connection's number is given out once");
         *place = Some(conn);
         self.count += 1;
+        if self.counts.len() <= listener {
+            self.counts.resize(listener + 1, 0);
+        }
+        self.counts[listener] += 1;
     }
 
     pub fn remove(&mut self, id: ConnId) -> Option<Conn> {
-        self.get(id)?;
+        let listener = usize::from(self.get(id)?.listener());
         let chunk = self.chunks.get_mut(id.index as usize / CHUNK)?;
         let conn = chunk.get_mut(id.index as usize % CHUNK)?.take();
         self.count -= 1;
+        self.counts[listener] -= 1;
         if chunk.iter().all(Option::is_none) {
             *chunk = Vec::new();
         }

@@ -16,16 +16,19 @@ pub enum PauseReason {
     AcksPending = 4,
     /// It has had its share of the turn: the others come first. Ends with the next turn.
     TurnSpent = 5,
+    /// Its client has published as much as it may in this time.
+    RateLimited = 6,
 }
 
 impl PauseReason {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Authenticating,
         Self::Subscribing,
         Self::MailboxFull,
         Self::OutputFull,
         Self::AcksPending,
         Self::TurnSpent,
+        Self::RateLimited,
     ];
 
     /// As it stands in counters and logs.
@@ -38,6 +41,7 @@ impl PauseReason {
             Self::OutputFull => "output-full",
             Self::AcksPending => "acks-pending",
             Self::TurnSpent => "turn-spent",
+            Self::RateLimited => "rate-limited",
         }
     }
 }

@@ -143,6 +143,8 @@ pub struct Session {
     pub is_stored: bool,
     /// The store has missed a change: it is told everything with the next one.
     pub is_dirty: bool,
+    /// It came back from the store, and its listener has another mount point now: it is not resumed.
+    pub is_foreign: bool,
 }
 
 impl Session {

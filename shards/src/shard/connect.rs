@@ -88,6 +88,7 @@ impl Shard {
         (frame_bytes, rest): (usize, &[u8]),
         out: &mut Outbox,
     ) -> Result<bool, Reject> {
+        self.check_version(id, connect.version)?;
         let assigned = self.check_client_id(id, connect)?;
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let owner = self.owner_of_client(client_id);
@@ -95,7 +96,9 @@ impl Shard {
             self.hand_over(id, owner, rest, out);
             return Ok(false);
         }
-        self.check_connect(connect)?;
+        let will_topic = connect.will.as_ref().map(|will| self.mounted_topic(id, will.topic));
+        let will_topic = will_topic.unwrap_or_default();
+        self.check_connect(connect, &will_topic)?;
         let asked = (connect, &rest[..frame_bytes]);
         let Some(grant) = self.authenticate(now, id, asked, client_id, out)? else {
             return Ok(self.has_kept_connect(id));
@@ -105,7 +108,7 @@ impl Shard {
         }
         let identity = self.identify(id, &grant);
         self.check_late(id, client_id, identity.as_deref())?;
-        self.check_will(client_id, identity.as_deref(), connect)?;
+        self.check_will(client_id, identity.as_deref(), connect, &will_topic)?;
         let granted = self.attach(now, id, connect, client_id, identity, out)?;
         self.limit_to(now, id, grant.lasts);
         let data = grant.data.as_deref();
@@ -158,12 +161,15 @@ impl Shard {
         }
     }
 
-    fn check_connect(&self, connect: &Connect<'_>) -> Result<(), Reject> {
+    /// `will_topic` with the mount point.
+    fn check_connect(&self, connect: &Connect<'_>, will_topic: &str) -> Result<(), Reject> {
         let settings = &self.local.settings;
         let reject = |reason, why| Err(Reject { reason, why });
         let Some(will) = &connect.will else { return Ok(()) };
+        // Before a mount point stands in front of it, it must be a name by itself.
         check_name(will.topic, settings.topic_levels_max)?;
-        if is_reserved(will.topic) {
+        self.check_mounted(will_topic)?;
+        if is_reserved(will_topic) {
             let why = "topics under $SYS are the broker's own";
             return reject(ReasonCode::NotAuthorized, why);
         }
@@ -312,10 +318,11 @@ impl Shard {
         client_id: &str,
         identity: Option<&Identity>,
         connect: &Connect<'_>,
+        topic: &str,
     ) -> Result<(), Reject> {
         let who = Who { client_id, identity };
         match &connect.will {
-            Some(will) if !self.authorise.may_publish(&who, will.topic, will.qos, will.retain) => {
+            Some(will) if !self.authorise.may_publish(&who, topic, will.qos, will.retain) => {
                 let why = "the client may not publish its will";
                 Err(Reject { reason: ReasonCode::NotAuthorized, why })
             }
@@ -385,7 +392,8 @@ impl Shard {
         session.conn = Some(id.index);
         session.version = connect.version;
         session.expiry_s = granted.expiry_s;
-        session.will = connect.will.as_ref().map(keep_will).map(Box::new);
+        let mount = local.settings.mount(conn.listener());
+        session.will = connect.will.as_ref().map(|will| Box::new(keep_will(will, mount)));
         mark!(WillDelayCancelled if session.will_timer.is_some());
         let will_timer = session.will_timer.take_if(|_| !planted!(WillDelayKept));
         for timer in [session.expiry_timer.take(), will_timer, conn.timer.take()] {
@@ -401,6 +409,7 @@ impl Shard {
             conn.timer = Some(local.timers.set(Timer::Conn { index: id.index }, deadline));
         }
         conn.drop_credentials();
+        local.settings.rate(conn, now.time);
         local.counters.connects_accepted += 1;
         local.counters.sessions_resumed += u64::from(granted.session_present);
         self.sys.clients_connected += 1;
@@ -418,6 +427,7 @@ impl Shard {
         out: &mut Outbox,
     ) -> bool {
         let settings = &self.local.settings;
+        let received_bytes_max = self.local.conns.get(id).map(|conn| conn.received_bytes_max);
         let asked_s = connect.session_expiry_s.unwrap_or(0);
         let off = |is_available: bool| (!is_available).then_some(false);
         let connack = Connack {
@@ -427,8 +437,7 @@ impl Shard {
                 .then_some(settings.receive_maximum),
             maximum_qos: (settings.maximum_qos < QoS::ExactlyOnce).then_some(settings.maximum_qos),
             retain_available: off(settings.retain_available),
-            packet_bytes_max: (settings.packet_bytes_max <= REMAINING_LENGTH_MAX)
-                .then_some(settings.packet_bytes_max),
+            packet_bytes_max: received_bytes_max.filter(|&max| max <= REMAINING_LENGTH_MAX),
             assigned_client_id: assigned,
             topic_alias_max: (settings.topic_alias_max > 0).then_some(settings.topic_alias_max),
             wildcard_available: off(settings.wildcard_available),
@@ -645,14 +654,15 @@ pub(super) fn new_session(client_id: &str, version: Version) -> Session {
         stream: None,
         is_stored: false,
         is_dirty: false,
+        is_foreign: false,
     }
 }
 
-fn keep_will(will: &codec::Will<'_>) -> Will {
+fn keep_will(will: &codec::Will<'_>, mount: &str) -> Will {
     let mut properties = Vec::new();
     will.properties.forward_into(&mut properties);
     Will {
-        topic: will.topic.into(),
+        topic: [mount, will.topic].concat().into(),
         properties: properties.into(),
         payload: Bytes::copy_from_slice(will.payload),
         qos: will.qos,

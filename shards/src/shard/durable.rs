@@ -33,6 +33,7 @@ use super::connect::is_reserved;
 use super::effect::Outbox;
 use super::leave::Ending;
 use super::local::{Local, list};
+use super::mounts::listener_of;
 use super::render::How;
 
 /// Operations that may be out before publishers are paused.
@@ -209,6 +210,7 @@ impl Local {
             expiry_s: session.expiry_s,
             left: session.conn.is_none().then_some(now.unix_secs),
             identity: session.identity.as_deref().cloned(),
+            mount: self.settings.mount(listener_of(session.identity.as_deref())).into(),
         }
         .write();
         let key = StoreKey::Session { client_id: session.client_id.clone() };

@@ -47,7 +47,8 @@ pub struct Note {
     pub client_id: String,
     /// Who the client is, or says that it is; empty if it says nothing.
     pub user: String,
-    /// The topic or filter that was denied; the connection goes on then. Else empty.
+    /// The topic or filter that was denied; the connection goes on then, as it does for
+    /// `MessageRateTooHigh`. Else empty.
     pub topic: String,
     pub reject: Reject,
 }

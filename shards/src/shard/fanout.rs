@@ -37,6 +37,8 @@ pub(super) struct Source {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub(super) topic: String,
+    /// A topic with its publisher's mount point.
+    pub(super) mounted: String,
     pub(super) properties: Vec<u8>,
     pub(super) packet: Vec<u8>,
     ids: Vec<SubscriptionId>,
@@ -343,15 +345,16 @@ impl Shard {
 
     /// The member that was picked, or another one of this shard if that may not receive the topic.
     fn find_receiver(&mut self, group: GroupId, picked: Member, topic: &str) -> Option<Member> {
-        if !picked.options.is_checked() {
+        if !picked.options.is_checked() && !picked.options.is_guarded() {
             return Some(picked);
         }
-        let (sessions, authorise) = (&self.local.sessions, &mut self.authorise);
+        let (trie, sessions, authorise) =
+            (&self.index.trie, &self.local.sessions, &mut self.authorise);
         let mut may_receive = |member: &Member| {
-            !member.options.is_checked()
-                || sessions
-                    .get(member.session)
-                    .is_some_and(|session| authorise.may_receive(&session.who(), topic))
+            let is_hidden = member.options.is_guarded() && trie.hides(member.session, topic);
+            let mut may =
+                |id| sessions.get(id).is_some_and(|s| authorise.may_receive(&s.who(), topic));
+            !is_hidden && (!member.options.is_checked() || may(member.session))
         };
         if may_receive(&picked) {
             return Some(picked);

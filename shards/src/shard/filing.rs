@@ -2,15 +2,16 @@
 //! of them, and everybody else would wait for the last. The connection's next packet comes after the
 //! answer, which comes after the last filter.
 
-use crate::codec::{SubscribeFilters, Unsuback, UnsubscribeFilters};
+use crate::codec::{SubscribeFilters, SubscribeOptions, Unsuback, UnsubscribeFilters};
 use crate::conn::filing::{Filing, FilingKind};
-use crate::ids::{ConnId, SessionId, Version};
+use crate::ids::{ConnId, SessionId, SubscriptionId, Version};
 use crate::mark;
 use crate::reject::ReasonCode;
 use crate::time::Now;
 
 use super::Shard;
 use super::effect::Outbox;
+use super::subscribe::Subscribed;
 
 /// A filter is as much work as so many small packets, and one more for each [`FILTER_BYTES`].
 const FILTER_UNITS: u32 = 4;
@@ -72,10 +73,8 @@ impl Shard {
                 FilingKind::Subscribe(subscription_id) => {
                     let mut filters = SubscribeFilters::resume(rest);
                     let Some((text, options)) = filters.next() else { return &[] };
-                    let subscribed = self.subscribe_one(session, text, options, subscription_id);
-                    if subscribed.code == ReasonCode::NotAuthorized {
-                        self.note_denied(id, text, "the client may not subscribe to this", out);
-                    }
+                    let subscribed =
+                        self.file_one(id, session, text, (options, subscription_id), out);
                     filing.codes.push(subscribed.code.byte());
                     filing.retained.extend(subscribed.retained);
                     rest = filters.rest();
@@ -83,7 +82,11 @@ impl Shard {
                 FilingKind::Unsubscribe => {
                     let mut filters = UnsubscribeFilters::resume(rest);
                     let Some(text) = filters.next() else { return &[] };
-                    filing.codes.push(self.unsubscribe_one(session, text).byte());
+                    let code = match self.mounted_filter(id, text) {
+                        Ok(full) => self.unsubscribe_one(session, &full),
+                        Err(code) => code,
+                    };
+                    filing.codes.push(code.byte());
                     rest = filters.rest();
                 }
             }
@@ -95,6 +98,25 @@ impl Shard {
             self.local.charge(id, filter_units(bytes), out);
         }
         rest
+    }
+
+    fn file_one(
+        &mut self,
+        id: ConnId,
+        session: SessionId,
+        text: &str,
+        (options, subscription_id): (SubscribeOptions, Option<SubscriptionId>),
+        out: &mut Outbox,
+    ) -> Subscribed {
+        let text = match self.mounted_filter(id, text) {
+            Ok(text) => text,
+            Err(code) => return Subscribed { code, retained: None },
+        };
+        let subscribed = self.subscribe_one(session, &text, options, subscription_id);
+        if subscribed.code == ReasonCode::NotAuthorized {
+            self.note_denied(id, &text, "the client may not subscribe to this", out);
+        }
+        subscribed
     }
 
     /// All filters are done.

@@ -176,8 +176,8 @@ impl Shard {
     /// A paused connection may hold a DISCONNECT that has come before its end and that nobody has
     /// looked at [MQTT-3.14.4-3]. What stands before it is not worked on any more.
     fn last_word(&mut self, id: ConnId) -> Ending {
-        let packet_bytes_max = self.local.settings.packet_bytes_max;
         let Some(conn) = self.local.conns.get_mut(id) else { return Ending::WithWill };
+        let packet_bytes_max = conn.received_bytes_max;
         let Some(session) = conn.session() else { return Ending::WithWill };
         let version = conn.version;
         let backlog = std::mem::take(&mut conn.backlog);
@@ -252,7 +252,8 @@ impl Shard {
         // Whoever looks at the connection from here on finds one that is about to be closed.
         conn.state = State::AwaitConnect;
         if let Some(extras) = conn.extras.take() {
-            if let Some(timer) = extras.grant_timer {
+            let rate_timer = extras.meter.and_then(|meter| meter.timer);
+            for timer in extras.grant_timer.into_iter().chain(rate_timer) {
                 self.local.timers.cancel(timer);
             }
             self.forgo_acks(session_id, extras.acks);
@@ -393,6 +394,7 @@ impl Shard {
                 SubscriptionKey::Group(group) => self.leave_group(group, id),
             }
         }
+        self.index.trie.unguard(id);
         if self.local.sessions.get(id).is_some_and(|session| session.is_stored) {
             self.local.store_end(id);
         }

@@ -16,9 +16,12 @@ mod filing;
 mod input;
 mod interest;
 mod leave;
+mod listeners;
 mod local;
+mod mounts;
 mod post;
 mod publish;
+mod rates;
 mod receive;
 mod render;
 mod restore;
@@ -327,6 +330,13 @@ impl Shard {
         self.local.conns.get(conn).is_some_and(Conn::is_behind)
     }
 
+    /// True if packets of `conn` wait for a deadline, because its client publishes faster than it may.
+    /// The same goes for its end.
+    #[must_use]
+    pub fn is_late(&self, conn: ConnId) -> bool {
+        self.local.conns.get(conn).is_some_and(Conn::is_late)
+    }
+
     /// True if the rings hold mail for this shard; asked right before sleeping.
     #[must_use]
     pub fn has_mail(&self) -> bool {
@@ -373,6 +383,7 @@ impl Shard {
             match timer {
                 Timer::Conn { index } => self.on_conn_timer(now, index, out),
                 Timer::GrantEnd { index } => self.on_grant_end(now, index, out),
+                Timer::RateEnd { index } => self.on_rate_end(now, index),
                 Timer::SessionExpiry { session } => {
                     self.on_session_expiry(now, SessionId(session), out);
                 }

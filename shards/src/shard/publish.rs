@@ -55,6 +55,8 @@ pub(super) struct Arrived<'a> {
     /// The same in a buffer of its own, if it came in pieces.
     pub(super) owned: Option<&'a Bytes>,
     pub(super) version: Version,
+    /// Of the publisher's mount point; 0 if it has none.
+    pub(super) mount_bytes: u16,
 }
 
 impl<'a> Arrived<'a> {
@@ -63,6 +65,7 @@ impl<'a> Arrived<'a> {
         let publish = self.publish;
         let is_plain = publish.qos == QoS::AtMostOnce
             && !publish.retain
+            && self.mount_bytes == 0
             && publish.properties.forwarded().is_some()
             && publish.payload.len() < SPLICE_BYTES_MIN;
         is_plain.then_some(Verbatim { packet: self.packet, is_v5: self.version.is_v5() })
@@ -82,7 +85,7 @@ impl Shard {
         self.local.counters.messages_received += 1;
         self.check_publish(publish)?;
         let Some(alias) = publish.properties.topic_alias else {
-            return self.accept(now, id, session, arrived, publish.topic, out);
+            return self.accept_below(now, id, session, arrived, publish.topic, out);
         };
         if alias > self.local.settings.topic_alias_max {
             let why = "a topic alias above the maximum that CONNACK gave";
@@ -96,7 +99,7 @@ impl Shard {
                 let why = "the topics of this connection's aliases are too long together";
                 return Err(Reject { reason: ReasonCode::QuotaExceeded, why });
             }
-            return self.accept(now, id, session, arrived, publish.topic, out);
+            return self.accept_below(now, id, session, arrived, publish.topic, out);
         }
         let Some(topic) = aliases.topic(alias) else {
             return Err(Reject::protocol("a topic alias that was never given a topic"));
@@ -105,7 +108,7 @@ impl Shard {
         let mut name = std::mem::take(&mut self.scratch.topic);
         name.clear();
         name.push_str(topic);
-        let accepted = self.accept(now, id, session, arrived, &name, out);
+        let accepted = self.accept_below(now, id, session, arrived, &name, out);
         self.scratch.topic = name;
         accepted
     }
@@ -132,7 +135,32 @@ impl Shard {
         Ok(())
     }
 
-    /// `topic` is the one that was meant, alias or not.
+    /// `topic` is the one that was meant, alias or not, as the client names it.
+    fn accept_below(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session: SessionId,
+        arrived: &Arrived<'_>,
+        topic: &str,
+        out: &mut Outbox,
+    ) -> Result<(), Reject> {
+        if arrived.mount_bytes == 0 {
+            return self.accept(now, id, session, arrived, topic, out);
+        }
+        let mut name = std::mem::take(&mut self.scratch.mounted);
+        name.clear();
+        name.push_str(self.mount_of(id));
+        name.push_str(topic);
+        let accepted = match self.check_mounted(&name) {
+            Ok(()) => self.accept(now, id, session, arrived, &name, out),
+            Err(reject) => Err(reject),
+        };
+        self.scratch.mounted = name;
+        accepted
+    }
+
+    /// `topic` is the one that everybody else knows.
     fn accept(
         &mut self,
         now: Now,

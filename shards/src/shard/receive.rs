@@ -47,6 +47,8 @@ struct Incoming<'a> {
     /// The same in a buffer of its own, if it came in pieces.
     owned: Option<&'a Bytes>,
     version: Version,
+    /// Of the connection's mount point; 0 if it has none.
+    mount_bytes: u16,
 }
 
 impl Shard {
@@ -54,7 +56,8 @@ impl Shard {
         let local = &mut self.local;
         local.counters.connections_accepted += 1;
         let mut conn = Conn::new(id, origin, now.time);
-        let is_full = local.conns.count() >= local.settings.connections_max as usize;
+        local.settings.apply_to(&mut conn);
+        let is_full = local.is_full(origin.listener);
         if is_full || self.stopping != super::Stopping::No {
             mark!(OpenedStopping if !is_full);
             local.counters.connections_refused += 1;
@@ -110,6 +113,10 @@ impl Shard {
     /// No packet has become whole. Takes back that the client was heard, unless enough of one has come.
     fn unhear(&mut self, id: ConnId, cut_before: usize, heard_before: Time) {
         let Some(conn) = self.local.conns.get_mut(id) else { return };
+        // A whole packet has come, and waits.
+        if conn.pauses.has(PauseReason::RateLimited) {
+            return;
+        }
         if conn.backlog.rest().len() / CUT_BYTES_HEARD == cut_before / CUT_BYTES_HEARD {
             conn.last_received = heard_before;
         }
@@ -169,7 +176,7 @@ impl Shard {
                 return used;
             }
             let rest = &bytes[used..];
-            match codec::frame(rest, packet_bytes_max(conn.state, &self.local.settings)) {
+            match codec::frame(rest, packet_bytes_max(conn, &self.local.settings)) {
                 Ok(Framed::Whole(frame)) => {
                     let len = frame.len;
                     if conn.state == State::AwaitConnect {
@@ -182,8 +189,9 @@ impl Shard {
                             };
                         }
                     } else {
+                        let is_rated = conn.meter().is_some();
                         if used >= split_until && rest.get(len) == Some(&frame.first) {
-                            match self.on_run(id, rest, out) {
+                            match self.on_run(now, id, rest, out) {
                                 Ran::NoRun => {}
                                 Ran::Split(run_len) => split_until = used + run_len,
                                 Ran::Done(run_len) => {
@@ -191,6 +199,9 @@ impl Shard {
                                     continue;
                                 }
                             }
+                        }
+                        if is_rated && !self.takes(now, id, frame.first, len, out) {
+                            return used;
                         }
                         self.on_frame(now, id, &frame, (&rest[..len], None), out);
                     }
@@ -224,7 +235,7 @@ impl Shard {
         out: &mut Outbox,
     ) -> Option<&'a [u8]> {
         let conn = self.local.conns.get_mut(id)?;
-        let packet_bytes_max = packet_bytes_max(conn.state, &self.local.settings);
+        let packet_bytes_max = packet_bytes_max(conn, &self.local.settings);
         if conn.backlog.start > 0 {
             conn.backlog.bytes.drain(..conn.backlog.start);
             conn.backlog.start = 0;
@@ -252,6 +263,15 @@ impl Shard {
                 return None;
             }
         }
+        if conn.meter().is_some() {
+            let (first, len) = (conn.backlog.bytes[0], conn.backlog.bytes.len());
+            if !self.takes(now, id, first, len, out) {
+                mark!(RateLimitedWhole);
+                self.local.stash(id, bytes, out);
+                return None;
+            }
+        }
+        let conn = self.local.conns.get_mut(id)?;
         let whole = std::mem::take(&mut conn.backlog.bytes);
         let is_first = conn.state == State::AwaitConnect;
         if is_first {
@@ -274,10 +294,8 @@ impl Shard {
         mark!(ConnectCut);
         let connect_bytes = whole.len();
         whole.extend_from_slice(rest);
-        let Ok(Framed::Whole(frame)) = codec::frame(&whole, self.local.settings.packet_bytes_max)
-        else {
-            return None;
-        };
+        // Its length was checked when it was put together.
+        let Ok(Framed::Whole(frame)) = codec::frame(&whole, u32::MAX) else { return None };
         debug_assert_eq!(frame.len, connect_bytes);
         if self.on_first(now, id, &frame, &whole, out) {
             self.local.pool.give(whole);
@@ -292,10 +310,9 @@ impl Shard {
 
     /// A packet that came in pieces, in a buffer of its own: a large payload is shared, not copied.
     fn on_whole(&mut self, now: Now, id: ConnId, whole: Vec<u8>, out: &mut Outbox) {
-        let packet_bytes_max = self.local.settings.packet_bytes_max;
         self.local.charge(id, units(whole.len()), out);
         if whole.len() < SPLICE_BYTES_MIN {
-            if let Ok(Framed::Whole(frame)) = codec::frame(&whole, packet_bytes_max) {
+            if let Ok(Framed::Whole(frame)) = codec::frame(&whole, u32::MAX) {
                 self.on_frame(now, id, &frame, (&whole, None), out);
             }
             self.local.pool.give(whole);
@@ -304,7 +321,7 @@ impl Shard {
         mark!(WholeShared);
         // Whoever keeps a payload pins the packet, but not the rest of a buffer from the pool.
         let whole = Bytes::from(whole.into_boxed_slice());
-        if let Ok(Framed::Whole(frame)) = codec::frame(&whole, packet_bytes_max) {
+        if let Ok(Framed::Whole(frame)) = codec::frame(&whole, u32::MAX) {
             self.on_frame(now, id, &frame, (&whole, Some(&whole)), out);
         }
     }
@@ -319,15 +336,12 @@ impl Shard {
         out: &mut Outbox,
     ) {
         self.local.counters.packets_received += 1;
-        let Some((session, version)) =
-            self.local.conns.get(id).map(|conn| (conn.session(), conn.version))
-        else {
-            return;
-        };
+        let Some(conn) = self.local.conns.get(id) else { return };
+        let (session, version, mount_bytes) = (conn.session(), conn.version, conn.mount_bytes);
         let Some(session) = session else {
             return self.on_unwelcomed(now, id, frame, version, out);
         };
-        let incoming = Incoming { frame, packet, owned, version };
+        let incoming = Incoming { frame, packet, owned, version, mount_bytes };
         if let Err(reject) = self.on_packet(now, id, session, &incoming, out) {
             self.reject(now, id, reject, out);
         }
@@ -342,12 +356,12 @@ impl Shard {
         incoming: &Incoming<'_>,
         out: &mut Outbox,
     ) -> Result<(), Reject> {
-        let Incoming { frame, packet, owned, version } = *incoming;
+        let Incoming { frame, packet, owned, version, mount_bytes } = *incoming;
         let ack = |kind| Ack::decode(kind, frame, version);
         match frame.kind().ok_or(NO_TYPE)? {
             PacketKind::Publish => {
                 let publish = &Publish::decode(frame, version)?;
-                let arrived = Arrived { publish, packet, owned, version };
+                let arrived = Arrived { publish, packet, owned, version, mount_bytes };
                 self.on_publish(now, id, session, &arrived, out)
             }
             PacketKind::Puback => self.on_puback(now, session, &ack(AckKind::Puback)?, out),
@@ -409,11 +423,11 @@ impl Shard {
 }
 
 /// Before CONNECT has come whole nobody has shown a right to much memory.
-fn packet_bytes_max(state: State, settings: &Settings) -> u32 {
-    match state {
+fn packet_bytes_max(conn: &Conn, settings: &Settings) -> u32 {
+    match conn.state {
         State::AwaitConnect | State::Authenticating => {
-            settings.connect_packet_bytes_max.min(settings.packet_bytes_max)
+            settings.connect_packet_bytes_max.min(conn.received_bytes_max)
         }
-        State::Connected(_) | State::Closing => settings.packet_bytes_max,
+        State::Connected(_) | State::Closing => conn.received_bytes_max,
     }
 }

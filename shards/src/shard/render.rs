@@ -5,6 +5,7 @@ use crate::conn::{self, Conn, Pool};
 use crate::ids::{PacketId, QoS, SubscriptionId, Version};
 use crate::limits::SCRATCH_BYTES_MAX;
 use crate::mark;
+use crate::planted::planted;
 use crate::session::alias::AliasOut;
 use crate::session::messages::{Message, MessageRef, Messages, Payload};
 use crate::time::Now;
@@ -91,7 +92,8 @@ impl Rendered {
     }
 
     /// Appends the PUBLISH for one of many subscribers. The common layouts are copied from a rendering
-    /// that all share; subscription identifiers and topic aliases are the subscriber's own.
+    /// that all share; subscription identifiers, topic aliases and what is left of the topic below a
+    /// mount point are the subscriber's own.
     pub(super) fn write_shared(
         &mut self,
         now: Now,
@@ -101,7 +103,7 @@ impl Rendered {
         how: How<'_>,
         packet_id: Option<PacketId>,
     ) -> Result<(), TooLarge> {
-        if !how.ids.is_empty() || conn.alias_out_max > 0 {
+        if !how.ids.is_empty() || conn.alias_out_max > 0 || conn.mount_bytes > 0 {
             return write_single(now, conn, pool, &fan.message, how, packet_id, false);
         }
         if let Some(Verbatim { packet, is_v5 }) = fan.verbatim
@@ -162,12 +164,17 @@ pub(super) fn write_single(
     is_repeated: bool,
 ) -> Result<(), TooLarge> {
     let mut layout = layout(now, conn.version, message, how, is_repeated);
+    // A client below a mount point is not given what lies beside it.
+    let is_kept = planted!(MountKept) && how.retain;
+    let mount_bytes = if is_kept { 0 } else { usize::from(conn.mount_bytes) };
+    layout.topic = message.topic.get(mount_bytes..).ok_or(TooLarge)?;
+    let topic = layout.topic;
     let limit = conn.packet_bytes_max as usize;
     let is_too_large = |layout: &Layout<'_>| layout.packet_len().is_none_or(|len| len > limit);
     let mut is_new_alias = false;
     if conn.alias_out_max > 0 && conn.version.is_v5() {
         let (maximum, bytes_max) = (conn.alias_out_max, conn.alias_bytes_max);
-        match conn.extras_mut().aliases_out.find(message.topic, maximum, bytes_max) {
+        match conn.extras_mut().aliases_out.find(topic, maximum, bytes_max) {
             AliasOut::None => mark!(AliasOutFull),
             AliasOut::New(alias) => {
                 // The topic goes along, so an alias must not be what makes the packet too large.
@@ -189,7 +196,7 @@ pub(super) fn write_single(
         return Err(TooLarge);
     }
     if is_new_alias {
-        conn.extras_mut().aliases_out.announce(message.topic);
+        conn.extras_mut().aliases_out.announce(topic);
     }
     if conn.output.bytes.capacity() == 0 {
         conn.output.bytes = pool.take();

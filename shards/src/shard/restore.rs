@@ -83,9 +83,11 @@ impl Shard {
 
     fn restore_session(&mut self, client_id: &str, record: &[u8]) -> Result<(), Unreadable> {
         let record = SessionRecord::read(record)?;
+        let is_foreign = *record.mount != *self.mount(record.identity.as_ref());
         let id = self.local.sessions.insert(Session {
             expiry_s: record.expiry_s,
             is_stored: true,
+            is_foreign,
             identity: record.identity.map(Arc::new),
             ..new_session(client_id, record.version)
         });
@@ -102,6 +104,9 @@ impl Shard {
         let SubscriptionRecord { options, id } = SubscriptionRecord::read(record)?;
         let options = SubOptions::from_bits(options).ok_or(Unreadable)?;
         let filter = TopicFilter::parse(filter, u16::MAX).map_err(|_| Unreadable)?;
+        if options.is_guarded() {
+            self.guards(session, filter.filter());
+        }
         match filter.share() {
             Some(share) => self.join_group(session, filter.filter(), share, options, id),
             None => {

@@ -369,6 +369,10 @@ impl Shard {
     /// One retained message for a new subscription, unless a live one has overtaken it.
     fn take_retained(&mut self, now: Now, id: SessionId, node: NodeId, message: &Message<'_>) {
         let Some(subscriber) = self.index.trie.subscriber(node, id) else { return };
+        if subscriber.options.is_guarded() && self.index.trie.hides(id, message.topic) {
+            mark!(RetainedHidden);
+            return;
+        }
         if subscriber.options.is_checked()
             && !planted!(RetainedUnchecked)
             && !self.may_receive_retained(id, message.topic)

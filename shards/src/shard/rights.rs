@@ -181,9 +181,14 @@ impl Shard {
     }
 
     /// Whether a session was begun by somebody else. A client identifier is no secret: whoever has
-    /// another user name gets a session of its own, not what is kept for the first.
+    /// another user name gets a session of its own, not what is kept for the first. The same goes for
+    /// whoever comes to another mount point: its topics would be others.
     pub(super) fn is_of_another(&self, session: SessionId, identity: Option<&Identity>) -> bool {
         let Some(session) = self.local.sessions.get(session) else { return false };
+        if session.is_foreign || self.mount(session.identity.as_deref()) != self.mount(identity) {
+            mark!(SessionOfAnotherMount);
+            return true;
+        }
         let user = |identity: Option<&Identity>| identity.and_then(|who| who.user.clone());
         let is_another = user(session.identity.as_deref()) != user(identity);
         mark!(SessionOfAnother if is_another);

@@ -7,6 +7,7 @@ use crate::ids::{ConnId, SessionId, ShardId, Version};
 use crate::limits::SPLICE_BYTES_MIN;
 use crate::mail::{Mail, PublishMail, RunMail};
 use crate::mark;
+use crate::planted::planted;
 use crate::session::messages::{Message, Payload};
 use crate::time::Now;
 use crate::topic::{Found, NoLocal, Target};
@@ -42,15 +43,25 @@ enum Fate {
 
 impl Shard {
     /// Works on the run at the front of `bytes`, if there is one whose packets share their fate.
-    pub(super) fn on_run(&mut self, id: ConnId, bytes: &[u8], out: &mut Outbox) -> Ran {
+    pub(super) fn on_run(&mut self, now: Now, id: ConnId, bytes: &[u8], out: &mut Outbox) -> Ran {
         let Some(conn) = self.local.conns.get(id) else { return Ran::NoRun };
         let Some(session) = conn.session() else { return Ran::NoRun };
+        if conn.mount_bytes > 0 {
+            return Ran::NoRun;
+        }
         let version = conn.version;
         let left = self.local.turn_left(conn);
+        let mut meter = conn.meter().copied();
+        if let Some(meter) = meter.as_mut().filter(|_| !planted!(TokensNotRefilled)) {
+            meter.refill(now.time);
+        }
         let (mut bytes_taken, mut taken, mut spent) = (0, 0, 0);
         let takes = |len: usize| {
             // As everywhere, the last one may take more than is left.
             if spent >= left || len >= SPLICE_BYTES_MIN {
+                return false;
+            }
+            if meter.as_mut().is_some_and(|meter| !meter.takes(len)) {
                 return false;
             }
             bytes_taken += len;
@@ -58,7 +69,7 @@ impl Shard {
             spent = units(bytes_taken) + taken / RUN_PACKETS_PER_UNIT;
             true
         };
-        let packet_bytes_max = self.local.settings.packet_bytes_max;
+        let packet_bytes_max = conn.received_bytes_max;
         let Some(run) = Run::find(bytes, version, packet_bytes_max, takes) else {
             return Ran::NoRun;
         };
@@ -71,6 +82,9 @@ impl Shard {
         counters.packets_received += u64::from(run.count);
         counters.messages_received += u64::from(run.count);
         self.local.charge(id, spent, out);
+        if let Some(meter) = meter {
+            self.local.paid(id, meter);
+        }
         if is_congested || self.is_store_behind() {
             self.hold_publisher(id);
         }
@@ -211,6 +225,7 @@ impl Local {
             || session.outgoing.as_ref().is_some_and(|outgoing| outgoing.has_queued_qos0());
         if is_behind_others
             || conn.alias_out_max > 0
+            || conn.mount_bytes > 0
             || conn.version.is_v5() != version.is_v5()
             || run.longest > conn.packet_bytes_max as usize
         {

@@ -112,7 +112,8 @@ impl Shard {
             crate::ids::QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
         };
         let kept = SubOptions::new(qos, options.no_local, options.retain_as_published)
-            .with_checked(allowed == Subscribing::AllowChecked);
+            .with_checked(allowed == Subscribing::AllowChecked)
+            .with_guarded(self.guards(session, filter.filter()));
         let record = SubscriptionRecord { options: kept.bits(), id };
         if let Some(share) = filter.share() {
             self.join_group(session, filter.filter(), share, kept, id);

@@ -20,6 +20,8 @@ pub struct SessionRecord {
     /// When its connection ended; `None` if it has one.
     pub left: Option<u64>,
     pub identity: Option<Identity>,
+    /// The mount point that all its topics have; empty if it has none.
+    pub mount: Box<str>,
 }
 
 /// A subscription.
@@ -70,6 +72,7 @@ pub struct ExchangeRecord {
 
 const LEFT: u8 = 1;
 const IDENTITY: u8 = 2;
+const MOUNT: u8 = 4;
 const USER: u8 = 1;
 const RIGHTS: u8 = 2;
 const RELEASED: u8 = 0x04;
@@ -82,12 +85,17 @@ impl SessionRecord {
     #[must_use]
     pub fn write(&self) -> Vec<u8> {
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        let flags = flag(self.left.is_some(), LEFT) | flag(self.identity.is_some(), IDENTITY);
+        let flags = flag(self.left.is_some(), LEFT)
+            | flag(self.identity.is_some(), IDENTITY)
+            | flag(!self.mount.is_empty(), MOUNT);
         let mut out = vec![FORM, version_byte(self.version), flags];
         out.extend_from_slice(&self.expiry_s.to_le_bytes());
         out.extend_from_slice(&self.left.unwrap_or(0).to_le_bytes());
         if let Some(identity) = &self.identity {
             write_identity(identity, &mut out);
+        }
+        if !self.mount.is_empty() {
+            bytes_into(self.mount.as_bytes(), &mut out);
         }
         out
     }
@@ -101,7 +109,8 @@ impl SessionRecord {
         let expiry_s = reader.u32()?;
         let left = Some(reader.u64()?).filter(|_| flags & LEFT != 0);
         let identity = if flags & IDENTITY == 0 { None } else { Some(read_identity(&mut reader)?) };
-        Ok(Self { version, expiry_s, left, identity })
+        let mount = if flags & MOUNT == 0 { Box::default() } else { reader.text()?.into() };
+        Ok(Self { version, expiry_s, left, identity, mount })
     }
 }
 
@@ -332,8 +341,13 @@ mod tests {
     fn what_is_written_is_read() {
         for left in [None, Some(1_700_000_000)] {
             for identity in [None, Some(identity(None)), Some(identity(Some(rights())))] {
-                let session =
-                    SessionRecord { version: Version::V311, expiry_s: 30, left, identity };
+                let session = SessionRecord {
+                    version: Version::V311,
+                    expiry_s: 30,
+                    left,
+                    identity,
+                    mount: "a/".into(),
+                };
                 assert_eq!(SessionRecord::read(&session.write()), Ok(session));
             }
         }
@@ -367,8 +381,14 @@ mod tests {
         for end in 0..body {
             assert_eq!(MessageRecord::read(&record[..end]), Err(Unreadable), "{end}");
         }
-        let session =
-            SessionRecord { version: Version::V5, expiry_s: 1, left: None, identity: None }.write();
+        let session = SessionRecord {
+            version: Version::V5,
+            expiry_s: 1,
+            left: None,
+            identity: None,
+            mount: "".into(),
+        }
+        .write();
         assert_eq!(SessionRecord::read(&session[..session.len() - 1]), Err(Unreadable));
         let later = [&[FORM + 1], &session[1..]].concat();
         assert_eq!(SessionRecord::read(&later), Err(Unreadable));

@@ -304,6 +304,7 @@ impl TargetCache {
         }
         self.hits.clear();
         trie.match_into(topic, &mut self.hits);
+        trie.retain_seen(topic, &mut self.hits);
     }
 
     fn answer_unkept(&mut self) -> Found {

@@ -12,7 +12,7 @@ const ONE: u32 = 2;
 const MANY: u32 = 3;
 
 /// Bits of [`SubOptions`]; above them lies the session.
-const OPTIONS_BITS: u32 = 5;
+const OPTIONS_BITS: u32 = 6;
 const OPTIONS_MASK: u32 = (1 << OPTIONS_BITS) - 1;
 const PLAIN_SESSION_MAX: u32 = VALUE_MASK >> OPTIONS_BITS;
 
@@ -84,6 +84,7 @@ mod tests {
     #[test]
     fn a_word_holds_it_all() {
         let options = SubOptions::new(QoS::ExactlyOnce, true, true).with_checked(true);
+        let options = options.with_guarded(true);
         let subscriber = |session, id| Subscriber {
             session: SessionId(session),
             id: SubscriptionId::new(id),

@@ -10,8 +10,11 @@ const RETAIN_AS_PUBLISHED: u8 = 0b0000_1000;
 /// In the options byte a part of retain handling, which is over when SUBSCRIBE is answered.
 const CHECKED: u8 = 0b0001_0000;
 
+/// There retain handling as well.
+const GUARDED: u8 = 0b0010_0000;
+
 /// The options of a subscription that matter after SUBSCRIBE, packed as in its options byte; and whether
-/// each delivery must be asked for.
+/// each delivery must be asked for or looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubOptions(u8);
 
@@ -26,7 +29,7 @@ impl SubOptions {
     /// From [`Self::bits`]; `None` if no such options exist.
     #[must_use]
     pub fn from_bits(bits: u8) -> Option<Self> {
-        let known = bits & !(QOS_MASK | NO_LOCAL | RETAIN_AS_PUBLISHED | CHECKED) == 0;
+        let known = bits & !(QOS_MASK | NO_LOCAL | RETAIN_AS_PUBLISHED | CHECKED | GUARDED) == 0;
         (known && QoS::from_bits(bits & QOS_MASK).is_some()).then_some(Self(bits))
     }
 
@@ -65,6 +68,19 @@ impl SubOptions {
     pub fn with_checked(self, is_checked: bool) -> Self {
         let checked = if is_checked { CHECKED } else { 0 };
         Self(self.0 & !CHECKED | checked)
+    }
+
+    /// The filter reaches topics that its client, below a mount point, has no name for or that its
+    /// wildcard does not match ([`super::Trie::hides`]).
+    #[must_use]
+    pub fn is_guarded(self) -> bool {
+        self.0 & GUARDED != 0
+    }
+
+    #[must_use]
+    pub fn with_guarded(self, is_guarded: bool) -> Self {
+        let guarded = if is_guarded { GUARDED } else { 0 };
+        Self(self.0 & !GUARDED | guarded)
     }
 }
 

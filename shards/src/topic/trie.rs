@@ -10,6 +10,8 @@
 
 mod groups;
 
+use std::collections::BTreeMap;
+
 use hashbrown::HashTable;
 
 pub use self::groups::{Joined, Left};
@@ -69,6 +71,8 @@ pub struct Trie {
     generation: u32,
     epochs: Epochs,
     subscriptions_count: usize,
+    /// Sessions below a mount point that have wildcards to look after, with the mount point's bytes.
+    guards: BTreeMap<SessionId, u16>,
 }
 
 impl Trie {
@@ -84,6 +88,7 @@ impl Trie {
             generation: 0,
             epochs: Epochs::new(seed),
             subscriptions_count: 0,
+            guards: BTreeMap::new(),
         }
     }
 
@@ -221,6 +226,35 @@ impl Trie {
             self.nodes.with_level(node, |level| {
                 out.push_str(std::str::from_utf8(level).unwrap_or_default());
             });
+        }
+    }
+
+    /// The session's client is below a mount point of so many bytes: what [`Self::hides`] looks at for
+    /// its subscriptions that are guarded.
+    pub fn guard(&mut self, session: SessionId, mount_bytes: u16) {
+        self.guards.insert(session, mount_bytes);
+    }
+
+    /// The session has no subscriptions any more.
+    pub fn unguard(&mut self, session: SessionId) {
+        self.guards.remove(&session);
+    }
+
+    /// Whether a guarded subscription of this session does not match `topic` as its client sees it: the
+    /// client's wildcard stands in front of a topic that begins with `$` [MQTT-4.7.2-1], or nothing is
+    /// left of the topic behind the mount point.
+    #[must_use]
+    pub fn hides(&self, session: SessionId, topic: &str) -> bool {
+        let Some(&mount_bytes) = self.guards.get(&session) else { return true };
+        topic.as_bytes().get(usize::from(mount_bytes)).is_none_or(|&first| first == b'$')
+    }
+
+    /// Takes out of an answer what guarded subscriptions do not match.
+    pub(super) fn retain_seen(&self, topic: &str, hits: &mut Hits) {
+        if !self.guards.is_empty() {
+            let is_hidden =
+                |hit: &Subscriber| hit.options.is_guarded() && self.hides(hit.session, topic);
+            hits.subscribers.retain(|hit| !is_hidden(hit));
         }
     }
 

@@ -162,13 +162,14 @@ impl Play {
             Property::MessageExpiry(secs).encode_into(&mut raw);
         }
         let packet_id = (qos != QoS::AtMostOnce).then(|| self.world.clients[client].take_id());
-        let name = if alias.is_some_and(|(_, is_known)| is_known) { "" } else { topic };
+        let is_known = alias.is_some_and(|(_, is_known)| is_known);
+        let name = if is_known { String::new() } else { self.world.clients[client].named(topic) };
         let publish = Publish {
             qos,
             retain,
             packet_id,
             properties: MessageProperties::parse(&raw).expect("they are in order"),
-            ..Publish::new(name, &payload)
+            ..Publish::new(&name, &payload)
         };
         let version = self.roles[client].version;
         self.world.write(client, |out| publish.encode(version, out));
@@ -261,7 +262,10 @@ impl Play {
             .expect("at least one filter");
         let version = self.roles[client].version;
         let id = self.world.clients[client].take_id();
-        self.world.write(client, |out| Unsubscribe::new(id, &filters).encode(version, out));
+        let model = &self.world.clients[client];
+        let names: Vec<_> = filters.iter().map(|filter| model.named(filter)).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        self.world.write(client, |out| Unsubscribe::new(id, &names).encode(version, out));
         self.tally.wrote(self.world.clients[client].wire, Kind::Unsubscribe);
         self.roles[client].asked.insert(id.value(), Asked::Unsubscribe(at, filters));
     }

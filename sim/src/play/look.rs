@@ -222,13 +222,14 @@ impl Play {
             if let Some(secs) = message.expiry_s {
                 Property::MessageExpiry(secs).encode_into(&mut raw);
             }
+            let topic = model.named(&sent.topic);
             let publish = Publish {
                 qos: sent.qos,
                 dup: true,
                 retain: message.retain,
                 packet_id: Some(packet_id),
                 properties: MessageProperties::parse(&raw).expect("one property"),
-                ..Publish::new(&sent.topic, &sent.payload)
+                ..Publish::new(&topic, &sent.payload)
             };
             publish.encode(version, &mut bytes);
         }
@@ -251,7 +252,7 @@ impl Play {
             self.world.settle_within(REST_STEPS_MAX);
             let before = self.world.written_bytes();
             self.look();
-            is_answered = self.world.written_bytes() != before;
+            is_answered = self.world.written_bytes() != before || self.world.wait_for_late();
         }
         self.world.expect_quiet();
         self.check_rest();

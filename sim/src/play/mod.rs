@@ -20,7 +20,7 @@ use shards::time::Time;
 use crate::client::{Client, Message};
 use crate::drive::{QOS, keeping, seconds};
 use crate::oracle::{Leave, Oracle, Published, SHARED, payload};
-use crate::swarm::{CLIENTS_MAX, Options, Scene, Stream, stream};
+use crate::swarm::{CLIENTS_MAX, MOUNT, Options, Scene, Stream, stream};
 use crate::world::World;
 
 use tally::Tally;
@@ -121,6 +121,14 @@ impl Play {
             world.clients.push(Client::new(name, role.version, usize::MAX));
         }
         world.clients.push(Client::new("probe", Version::V5, usize::MAX));
+        if options.is_mounted {
+            // Inside and outside they mean the same topics.
+            for (number, client) in world.clients.iter_mut().enumerate() {
+                let is_inside = number.is_multiple_of(2) || number == roles.len();
+                client.listener = u16::from(is_inside);
+                client.prefix = if is_inside { "" } else { MOUNT };
+            }
+        }
         let now = world.now.time;
         Self {
             oracle: Oracle::new(&NAMES[..roles.len()], world.rules, now),
@@ -257,9 +265,12 @@ impl Play {
             ..keeping(role.version, NAMES[client], expiry_s)
         };
         role.asked_expiry_s = expiry_s.min(self.world.settings.session_expiry_max_s);
-        connect.will = text.as_deref().map(|text| {
+        let topic = will.map(|(number, _)| {
+            self.world.clients[client].named(self.oracle.published(number).topic)
+        });
+        connect.will = topic.as_deref().zip(text.as_deref()).map(|(topic, text)| {
             let message = self.oracle.published(number);
-            let will = Will::new(message.topic, text);
+            let will = Will::new(topic, text);
             Will { qos: message.qos, retain: message.retain, delay_s, ..will }
         });
         if is_clean {

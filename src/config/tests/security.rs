@@ -103,7 +103,8 @@ fn blames(name: &str, text: &str, blamed: &str, parts: &[&str]) {
 #[test]
 fn listeners_of_all_kinds() {
     let file = File::new("full", FULL);
-    let Config { listeners, .. } = load(Some(&file), &VARIABLES, &[]).unwrap().config;
+    let Config { listeners, settings, cores, .. } =
+        load(Some(&file), &VARIABLES, &[]).unwrap().config;
     let folder = file.0.parent().unwrap();
     let [tls, wss, unix] = &listeners[..] else { panic!("three listeners: {listeners:?}") };
 
@@ -112,6 +113,11 @@ fn listeners_of_all_kinds() {
     assert_eq!(tls.versions, [shards::ids::Version::V311, shards::ids::Version::V5]);
     assert_eq!(tls.mount_point.as_deref(), Some("factory/"));
     assert_eq!((tls.publishes_per_s, tls.bytes_per_s), (Some(10), None));
+    let core = &settings.listeners[0];
+    assert_eq!((settings.listeners.len(), core), (3, &tls.settings(cores.len())));
+    assert_eq!((core.mount(), core.packet_bytes_max), (Some("factory/"), Some(4096)));
+    assert_eq!(tls.settings(3).connections_max, Some(34));
+    assert!(!core.versions.has(shards::ids::Version::V31));
     let networks = ["10.0.0.0/8", "::1/128"].map(|text| text.parse().unwrap());
     assert_eq!(tls.proxy_networks.as_deref(), Some(&networks[..]));
     let methods = [
@@ -287,7 +293,7 @@ fn mistakes_in_a_listener_are_found_by_their_line() {
     blames("version", &text, "4.0", &["protocol_versions", "3.1.1"]);
     let text = changed("[\"5.0\", \"3.1.1\"]", "[]");
     blames("no-version", &text, "protocol_versions", &["empty"]);
-    for mount in ["", "a/+", "$SYS/"] {
+    for mount in ["", "a/+", "$SYS/", "a"] {
         let text = changed("\"factory/\"", &format!("{mount:?}"));
         blames("mount", &text, "mount_point", &["listener[0].mount_point"]);
     }
