@@ -51,6 +51,11 @@ struct Incoming<'a> {
     mount_bytes: u16,
 }
 
+const FULL: Reject = Reject {
+    reason: ReasonCode::ServerBusy,
+    why: "this shard has as many connections as it may, here or of this listener",
+};
+
 impl Shard {
     pub(super) fn on_opened(&mut self, now: Now, id: ConnId, origin: Origin, out: &mut Outbox) {
         let local = &mut self.local;
@@ -63,6 +68,9 @@ impl Shard {
             local.counters.connections_refused += 1;
             conn.state = State::Closing;
             local.conns.insert(conn);
+            if is_full {
+                self.note(id, FULL, out);
+            }
             out.closes.push((id, Closing::Abort));
             return;
         }
