@@ -26,6 +26,13 @@ pub struct PackedOrigin {
 
 const _: () = assert!(size_of::<PackedOrigin>() == 32);
 
+impl PackedOrigin {
+    #[must_use]
+    pub fn listener(&self) -> u16 {
+        self.listener
+    }
+}
+
 impl From<Origin> for PackedOrigin {
     fn from(origin: Origin) -> Self {
         let Origin { handle, listener, peer } = origin;

@@ -182,6 +182,12 @@ impl Conn {
         self.origin.into()
     }
 
+    /// That of its origin.
+    #[must_use]
+    pub fn listener(&self) -> u16 {
+        self.origin.listener()
+    }
+
     pub fn set_origin(&mut self, origin: Origin) {
         self.origin = origin.into();
     }
