@@ -80,6 +80,11 @@ fn is_of(line: &str, user: &str) -> bool {
     matches!(split(line), Ok(Some((name, _))) if name == user)
 }
 
+/// Lines end alike, wherever they came from: a carriage return that is left before the line end would be
+/// part of the line for one reader and of its end for the next.
 fn join(lines: impl IntoIterator<Item = String>) -> String {
-    lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect()
+    lines
+        .into_iter()
+        .flat_map(|line| [line.trim_end_matches('\r').to_owned(), "\n".to_owned()])
+        .collect()
 }

@@ -212,3 +212,12 @@ fn names_that_a_file_cannot_keep() {
         assert!(check_user(&name).is_err(), "{name:?}");
     }
 }
+
+#[test]
+fn an_edit_leaves_no_carriage_return() {
+    let text = format!("# a\r\r\na:{PENCIL}\r\n# b\r");
+    let plain = format!("# a\na:{PENCIL}\n# b\n");
+    let hash_of = |_: &[u8]| Err(ParseError { file: "file".into(), line: 0, problem: "" });
+    assert_eq!(upgrade("file", &text, hash_of), Ok((plain.clone(), 0)));
+    assert_eq!(delete(&set(&text, "b", &Hash::parse(PENCIL).unwrap()), "b"), Some(plain));
+}

@@ -194,6 +194,7 @@ impl Conn {
         self.origin.into()
     }
 
+    /// That of its origin.
     #[must_use]
     pub fn listener(&self) -> u16 {
         self.origin.listener()

@@ -110,7 +110,9 @@ impl Shard {
         self.check_late(id, client_id, identity.as_deref())?;
         self.check_will(client_id, identity.as_deref(), connect, &will_topic)?;
         let granted = self.attach(now, id, connect, client_id, identity, out)?;
-        self.limit_to(now, id, grant.lasts);
+        if grant.lasts.is_some() {
+            self.limit_to(now, id, grant.lasts);
+        }
         let data = grant.data.as_deref();
         if !self.welcome(id, connect, assigned.as_deref(), (&granted, data), out) {
             // No CONNACK, so no DISCONNECT either, and no will of a client that was never let in.
@@ -293,10 +295,12 @@ impl Shard {
 
     /// Who the client is from here on; nothing if all is as it is for anybody.
     pub(super) fn identify(&self, id: ConnId, grant: &Grant) -> Option<Arc<Identity>> {
-        let listener = self.local.conns.get(id).map_or(0, |conn| conn.origin().listener);
+        let listener = self.local.conns.get(id).map_or(0, Conn::listener);
+        if listener == 0 && grant.user.is_none() && grant.rights.is_none() {
+            return None;
+        }
         let (user, rights) = (grant.user.clone(), grant.rights.clone());
-        let identity = Identity { user, rights, listener };
-        (identity != Identity::default()).then(|| Arc::new(identity))
+        Some(Arc::new(Identity { user, rights, listener }))
     }
 
     /// Rules may have changed while the answer was on its way.

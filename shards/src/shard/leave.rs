@@ -162,7 +162,6 @@ impl Shard {
     /// The connection is gone, asked for or not.
     pub(super) fn on_closed(&mut self, now: Now, id: ConnId, _cause: CloseCause, out: &mut Outbox) {
         let ending = self.last_word(id);
-        self.forget_check(id);
         self.detach(now, id, ending, out);
         let Some(conn) = self.local.conns.remove(id) else { return };
         self.local.counters.connections_closed += 1;
@@ -467,9 +466,6 @@ impl Shard {
 
     /// Once no other shard has anything more to say, everybody is told and nothing is left to do.
     pub(super) fn finish_stop(&mut self, now: Now, out: &mut Outbox) {
-        if self.stopping == Stopping::No {
-            return;
-        }
         let others = self.mail.others().fold(0u64, |set, shard| set | 1 << shard.0);
         if self.stopping == Stopping::Fencing && self.fences == others {
             self.stopping = Stopping::Told;

@@ -266,7 +266,9 @@ impl Shard {
             self.evict(now, out);
             self.flush_mail(out);
         }
-        self.finish_stop(now, out);
+        if self.stopping != Stopping::No {
+            self.finish_stop(now, out);
+        }
         self.flush_stores(now, None, out);
     }
 
