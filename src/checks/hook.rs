@@ -1,9 +1,11 @@
 //! Asks a URL whether a client may come. Fails closed: only an answer that says so lets it in.
 
+use std::fmt::Display;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use shards::auth::{Credentials, Grant, Verdict};
@@ -40,6 +42,8 @@ impl Question {
 pub struct Hook {
     agent: Agent,
     url: Arc<str>,
+    /// The second of the last complaint about the URL: whoever connects can cause one.
+    complained_s: Arc<AtomicU64>,
 }
 
 impl Hook {
@@ -74,7 +78,16 @@ impl Hook {
             .proxy(None)
             .user_agent("muring")
             .build();
-        Ok(Self { agent: Agent::new_with_config(agent), url: url.into() })
+        let agent = Agent::new_with_config(agent);
+        Ok(Self { agent, url: url.into(), complained_s: Arc::default() })
+    }
+
+    /// Has a line in the log, one a second at most.
+    fn complain(&self, problem: &dyn Display) {
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if self.complained_s.swap(now_s, Ordering::Relaxed) != now_s {
+            tracing::warn!("the authentication URL has no answer: {problem}");
+        }
     }
 
     /// Status 200 lets the client in under its user name, 4xx refuses its credentials, and all else means
@@ -92,7 +105,7 @@ impl Hook {
         let answer = match request.send(body.to_string()) {
             Ok(answer) => answer,
             Err(error) => {
-                tracing::warn!("the authentication URL does not answer: {error}");
+                self.complain(&error);
                 return Verdict::Deny(ReasonCode::ServerUnavailable);
             }
         };
@@ -107,7 +120,7 @@ impl Hook {
             }
             400..=499 => Verdict::Deny(ReasonCode::BadUserNameOrPassword),
             _ => {
-                tracing::warn!(status, "the authentication URL has no answer");
+                self.complain(&format_args!("status {status}"));
                 Verdict::Deny(ReasonCode::ServerUnavailable)
             }
         }

@@ -4,6 +4,7 @@
 mod authority;
 mod clients;
 mod examples;
+mod hook;
 mod listeners;
 mod posture;
 mod reload;
