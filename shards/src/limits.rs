@@ -215,7 +215,7 @@ pub struct Settings {
     pub is_durable: bool,
     /// Bytes of each ring between two shards; rounded up to a power of two.
     pub mailbox_bytes: usize,
-    /// What differs by listener ([`crate::Origin::listener`]); one that is not here has the defaults.
+    /// What differs by listener ([`crate::origin::Origin::listener`]); one that is not here has the defaults.
     pub listeners: Vec<ListenerSettings>,
 }
 

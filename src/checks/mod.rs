@@ -11,7 +11,7 @@
 //!   else.
 //! - `anonymous`: always. Such a client has no user name, whatever it said.
 //!
-//! Who is left over is refused. Passwords, tokens and URLs are checked by helper threads ([`pool`]); URLs
+//! Who is left over is refused. Passwords, tokens and URLs are checked by helper threads (`pool`); URLs
 //! have threads of their own, so that a slow one does not hold up passwords.
 
 mod hook;
