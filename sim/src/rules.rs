@@ -11,7 +11,7 @@ use shards::topic::TopicFilter;
 
 use crate::swarm::MOUNT;
 
-/// The one method of enhanced authentication. What the client says is what it gets: see [`verdict`].
+/// The one method of enhanced authentication. What the client says is what it gets: see `verdict`.
 pub const METHOD: &str = "sim";
 
 /// Topics that clients with an odd number may not receive under narrow rules.

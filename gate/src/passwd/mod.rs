@@ -2,7 +2,7 @@
 //!
 //! A file that Mosquitto or its `mosquitto_passwd` wrote is read as it is. It is taken as a whole or, with
 //! the line that is wrong, refused as a whole. Nothing here prints a hash, but for [`Passwords`]' and
-//! [`Hash`]'s `Display`, which write files.
+//! [`hash::Hash`]'s `Display`, which write files.
 //!
 //! A [`Passwords`] belongs to the shell, which checks on helper threads whatever [`Passwords::cost`] calls
 //! dear. After a reload there is another one.
