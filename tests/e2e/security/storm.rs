@@ -3,7 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,8 @@ const LINES_PER_S_MAX: u64 = 100;
 /// Pairs of clients that exchange messages one at a time, and how long each took.
 struct Steady {
     stop: Arc<AtomicBool>,
-    rounds: Arc<AtomicU64>,
+    /// A word for each round.
+    rounds: Receiver<()>,
     thread: JoinHandle<Vec<(Instant, Duration)>>,
 }
 
@@ -54,9 +56,10 @@ impl Steady {
                 (login(format!("from-{n}")), to, format!("pair/{n}"))
             })
             .collect();
-        let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (round, rounds) = channel();
         let thread = thread::Builder::new().name("bystanders".to_owned()).spawn({
-            let (stop, rounds) = (Arc::clone(&stop), Arc::clone(&rounds));
+            let stop = Arc::clone(&stop);
             move || {
                 let mut waits = Vec::new();
                 let mut next = Instant::now();
@@ -67,7 +70,8 @@ impl Steady {
                         to.message();
                         waits.push((start, start.elapsed()));
                     }
-                    rounds.fetch_add(1, Ordering::Relaxed);
+                    // Nobody listens between two measurements.
+                    let _ = round.send(());
                     next += EVERY;
                     thread::sleep(next.saturating_duration_since(Instant::now()));
                 }
@@ -77,12 +81,11 @@ impl Steady {
         Self { stop, rounds, thread: thread.expect("a thread") }
     }
 
-    /// Blocks for as many rounds.
-    fn goes_on(&self, rounds: u64) {
-        let goal = self.rounds.load(Ordering::Relaxed) + rounds;
-        while self.rounds.load(Ordering::Relaxed) < goal {
-            assert!(!self.thread.is_finished(), "somebody was not served");
-            thread::sleep(EVERY);
+    /// Blocks for as many rounds from now on.
+    fn goes_on(&self, rounds: usize) {
+        while self.rounds.try_recv().is_ok() {}
+        for _ in 0..rounds {
+            self.rounds.recv_timeout(DEADLINE).expect("everybody is served");
         }
     }
 
