@@ -69,21 +69,34 @@ impl<T> Arena<T> {
 
     /// Takes a value out.
     pub fn remove(&mut self, index: u32) -> Option<T> {
+        let value = self.retire(index)?;
+        self.release(index);
+        Some(value)
+    }
+
+    /// Takes a value out, and its number is not reused before [`Self::release`].
+    pub fn retire(&mut self, index: u32) -> Option<T> {
+        let (chunk, place) = split(index);
+        let value = self.chunks.get_mut(chunk)?.values.get_mut(place)?.take()?;
+        self.count -= 1;
+        Some(value)
+    }
+
+    /// Frees the number of a value that was retired.
+    pub fn release(&mut self, index: u32) {
         let (chunk_index, place) = split(index);
-        let chunk = self.chunks.get_mut(chunk_index)?;
-        let value = chunk.values.get_mut(place)?.take()?;
+        let Some(chunk) = self.chunks.get_mut(chunk_index) else { return };
+        debug_assert!(chunk.values.get(place).is_some_and(Option::is_none), "it is in use");
         if chunk.free.is_empty() {
             self.open.push(index >> CHUNK_BITS);
         }
         // `place` is below CHUNK, which a byte holds.
         chunk.free.push(u8::try_from(place).unwrap_or(u8::MAX));
-        self.count -= 1;
         // The first chunk stays, so that a value that comes and goes alone costs no allocation.
         if chunk.free.len() == CHUNK && chunk_index > 0 {
             chunk.values = Vec::new();
             chunk.free = Vec::new();
         }
-        Some(value)
     }
 
     /// All values, in the order of their numbers.
@@ -197,6 +210,23 @@ mod tests {
         sorted.sort_unstable();
         sorted.dedup();
         assert_eq!(sorted.len(), 1000);
+    }
+
+    #[test]
+    fn a_retired_number_waits_for_its_release() {
+        let mut arena = Arena::default();
+        let numbers: Vec<_> = (0..600u32).map(|n| arena.insert(n)).collect();
+        for &index in &numbers {
+            assert_eq!(arena.retire(index), Some(index));
+            assert_eq!((arena.retire(index), arena.get(index)), (None, None));
+        }
+        assert_eq!(arena.count(), 0);
+        let others: Vec<_> = (0..600u32).map(|n| arena.insert(n)).collect();
+        assert!(others.iter().all(|index| !numbers.contains(index)));
+        numbers.iter().for_each(|&index| arena.release(index));
+        let mut again: Vec<_> = (0..600u32).map(|n| arena.insert(n)).collect();
+        again.sort_unstable();
+        assert_eq!(again, numbers);
     }
 
     #[test]

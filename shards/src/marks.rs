@@ -135,6 +135,8 @@ marks! {
     FiltersCut,
     /// A connection had its share of a turn.
     TurnSpent,
+    /// A session that is gone stood in the index in more places than a turn takes.
+    VacatedInPieces,
     /// A connection was taken over when what the older one had sent was worked on.
     TakeOverBehind,
     /// A client that did not read was not listened to.

@@ -114,8 +114,8 @@ pub struct Conn {
     /// The shell was told to stop receiving.
     pub is_read_paused: bool,
     /// It had more to say than its turn took, and still may have: it gets a smaller share, and is read
-    /// one receive at a time.
-    pub is_metered: bool,
+    /// one receive at a time, until so many receives have brought little. 0: it is not metered.
+    pub metered: u8,
     /// A newer connection of its client waits until what it has sent is worked on.
     pub is_taken_over: bool,
     pub request_problem_information: bool,
@@ -166,7 +166,7 @@ impl Conn {
             is_listed: false,
             is_resumable: false,
             is_read_paused: false,
-            is_metered: false,
+            metered: 0,
             is_taken_over: false,
             request_problem_information: true,
             is_evicted: false,
@@ -202,6 +202,11 @@ impl Conn {
 
     pub fn set_origin(&mut self, origin: Origin) {
         self.origin = origin.into();
+    }
+
+    #[must_use]
+    pub fn is_metered(&self) -> bool {
+        self.metered > 0
     }
 
     #[must_use]

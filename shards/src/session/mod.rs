@@ -245,8 +245,10 @@ impl Sessions {
         SessionId(index)
     }
 
+    /// Takes a session out. Nobody finds it any more, but its number stays taken until
+    /// [`Self::release`]: it may still stand in the index.
     pub fn remove(&mut self, id: SessionId) -> Option<Session> {
-        let session = self.arena.remove(id.0)?;
+        let session = self.arena.retire(id.0)?;
         let key = self.hash.bytes(session.client_id.as_bytes());
         if let Ok(entry) = self.by_client_id.find_entry(key, |&index| index == id.0) {
             entry.remove();
@@ -265,6 +267,11 @@ impl Sessions {
     #[must_use]
     pub fn end(&self) -> u32 {
         self.arena.end()
+    }
+
+    /// The number of a session that was removed may be given to another one.
+    pub fn release(&mut self, id: SessionId) {
+        self.arena.release(id.0);
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {

@@ -70,6 +70,19 @@ impl Subscriptions {
         true
     }
 
+    /// Takes one out: ordinary ones first.
+    pub fn pop(&mut self) -> Option<SubscriptionKey> {
+        if let Self::Many(keys) = self
+            && let Some(first) = keys.pop_first()
+        {
+            return Some(first);
+        }
+        match std::mem::take(self) {
+            Self::One(one) => Some(one),
+            Self::None | Self::Many(_) => None,
+        }
+    }
+
     /// The groups among them; ordinary ones are not looked at.
     pub fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
         let first = SubscriptionKey::Group(GroupId { index: 0, generation: 0 });
@@ -119,6 +132,11 @@ mod tests {
             assert!(keys.remove(&key(value)) && !keys.remove(&key(value)));
         }
         assert!(matches!(keys, Subscriptions::One(one) if one == last));
+        let mut left = Subscriptions::default();
+        (0..100).for_each(|value| assert!(left.insert(key(value))));
+        (0..100).for_each(|value| assert_eq!(left.pop(), Some(key(value))));
+        assert!(left.is_empty() && left.pop().is_none());
+        assert!(left.insert(last) && left.pop() == Some(last) && left.is_empty());
         assert!(keys.remove(&last) && !keys.remove(&last) && keys.is_empty());
     }
 }

@@ -13,9 +13,11 @@ use super::Shard;
 use super::effect::Outbox;
 use super::subscribe::Subscribed;
 
-/// A filter is as much work as so many small packets, and one more for each [`FILTER_BYTES`].
+/// A filter is as much work as so many small packets, and one more for each [`FILTER_BYTES`] and for each
+/// [`FILTER_LEVELS`]: every level is a node of the index.
 const FILTER_UNITS: u32 = 4;
 const FILTER_BYTES: usize = 128;
+const FILTER_LEVELS: usize = 2;
 
 impl Shard {
     /// Begins with `list`, the filters of a packet that has just come.
@@ -67,9 +69,9 @@ impl Shard {
         list: &'a [u8],
         out: &mut Outbox,
     ) -> &'a [u8] {
-        let (mut rest, mut done) = (list, 0);
+        let mut rest = list;
         while self.local.conns.get(id).is_some_and(|conn| self.local.turn_left(conn) > 0) {
-            match filing.kind {
+            let units = match filing.kind {
                 FilingKind::Subscribe(subscription_id) => {
                     let mut filters = SubscribeFilters::resume(rest);
                     let Some((text, options)) = filters.next() else { return &[] };
@@ -78,6 +80,7 @@ impl Shard {
                     filing.codes.push(subscribed.code.byte());
                     filing.retained.extend(subscribed.retained);
                     rest = filters.rest();
+                    filter_units(text)
                 }
                 FilingKind::Unsubscribe => {
                     let mut filters = UnsubscribeFilters::resume(rest);
@@ -88,14 +91,13 @@ impl Shard {
                     };
                     filing.codes.push(code.byte());
                     rest = filters.rest();
+                    filter_units(text)
                 }
-            }
+            };
             if rest.is_empty() {
                 break;
             }
-            let bytes = list.len() - rest.len() - done;
-            done += bytes;
-            self.local.charge(id, filter_units(bytes), out);
+            self.local.charge(id, units, out);
         }
         rest
     }
@@ -143,6 +145,8 @@ impl Shard {
 }
 
 /// How much of a turn a filter takes.
-fn filter_units(bytes: usize) -> u32 {
-    u32::try_from(bytes / FILTER_BYTES).map_or(u32::MAX, |units| units.saturating_add(FILTER_UNITS))
+pub(super) fn filter_units(filter: &str) -> u32 {
+    let levels = filter.bytes().filter(|&byte| byte == b'/').count() + 1;
+    let units = filter.len() / FILTER_BYTES + levels / FILTER_LEVELS;
+    u32::try_from(units).map_or(u32::MAX, |units| units.saturating_add(FILTER_UNITS))
 }

@@ -12,6 +12,7 @@ use crate::topic::NodeId;
 
 use super::Shard;
 use super::effect::Outbox;
+use super::filing::filter_units;
 
 /// A SUBSCRIBE that waits for other shards.
 #[derive(Debug)]
@@ -27,8 +28,8 @@ pub(super) struct Barrier {
 }
 
 impl Shard {
-    /// A session has no ordinary subscription on this node any more.
-    pub(super) fn withdraw(&mut self, node: NodeId, session: SessionId) {
+    /// A session has no ordinary subscription on this node any more. Answers how much of a turn that took.
+    pub(super) fn withdraw(&mut self, node: NodeId, session: SessionId) -> u32 {
         let mut filter = std::mem::take(&mut self.scratch.topic);
         filter.clear();
         self.index.trie.filter_text(node, &mut filter);
@@ -38,7 +39,9 @@ impl Shard {
                 self.post(to, &Mail::Interest { filter: &filter, is_added: false });
             }
         }
+        let units = filter_units(&filter);
         self.scratch.topic = filter;
+        units
     }
 
     pub(super) fn on_interest(&mut self, from: ShardId, filter: &str, is_added: bool) {

@@ -13,6 +13,7 @@ use crate::planted::planted;
 use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::{Message, Payload};
 use crate::session::outgoing::{Delivery, Outgoing};
+use crate::session::subscriptions::Subscriptions;
 use crate::session::{SubscriptionKey, Will};
 use crate::time::Now;
 use crate::timers::Timer;
@@ -23,6 +24,9 @@ use super::effect::{Closing, Note, Outbox};
 use super::fanout::Source;
 use super::input::CloseCause;
 use super::{Shard, Stopping};
+
+/// Part of a connection's share of a turn that goes to taking sessions out of the index.
+const VACATING_PART: u32 = 4;
 
 /// How a connection leaves its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -387,23 +391,59 @@ impl Shard {
             let first = session.subscriptions.iter().next();
             first.map(|key| session.subscriptions.remove(&key));
         }
-        for key in std::mem::take(&mut session.subscriptions).iter() {
-            match key {
-                SubscriptionKey::Node(node) => self.withdraw(node, id),
-                SubscriptionKey::Group(group) => self.leave_group(group, id),
-            }
+        let subscriptions = std::mem::take(&mut session.subscriptions);
+        // At once, so that no message is given to a member that is not there.
+        for group in subscriptions.groups() {
+            self.leave_group(group, id);
         }
         self.index.trie.unguard(id);
         if self.local.sessions.get(id).is_some_and(|session| session.is_stored) {
             self.local.store_end(id);
         }
         let Some(session) = self.local.sessions.remove(id) else { return };
+        self.vacate(id, subscriptions);
         for (_, completion) in session.unsettled.iter().flat_map(|unsettled| unsettled.iter()) {
             mark!(UnsettledForgotten);
             self.completions.remove(completion);
         }
         if let Some(outgoing) = session.outgoing {
             self.settle(now, *outgoing, out);
+        }
+    }
+
+    /// A session is gone: takes it out of the index, in pieces if it stands there in many places, because
+    /// everybody else would wait for the last. Meanwhile nothing is delivered to it.
+    fn vacate(&mut self, id: SessionId, subscriptions: Subscriptions) {
+        self.vacating.push_back((id, subscriptions));
+        if self.vacating.len() == 1 {
+            self.go_on_vacating();
+        }
+        mark!(VacatedInPieces if !self.vacating.is_empty());
+    }
+
+    /// As much of that as a turn takes. Each session has its part, so that whoever subscribes and leaves in
+    /// a circle cannot fill the index faster than it is emptied.
+    pub(super) fn go_on_vacating(&mut self) {
+        let part = self.local.settings.turn_packets_max / VACATING_PART;
+        let sessions = u32::try_from(self.vacating.len()).unwrap_or(u32::MAX);
+        let mut left = part.saturating_mul(sessions);
+        while let Some((id, subscriptions)) = self.vacating.front_mut() {
+            let id = *id;
+            match subscriptions.pop() {
+                Some(SubscriptionKey::Node(node)) => {
+                    let spent = self.withdraw(node, id);
+                    left = left.saturating_sub(spent);
+                    if left == 0 {
+                        return;
+                    }
+                }
+                // Left already.
+                Some(SubscriptionKey::Group(_)) => {}
+                None => {
+                    self.vacating.pop_front();
+                    self.local.sessions.release(id);
+                }
+            }
         }
     }
 

@@ -21,8 +21,14 @@ use super::render::Rendered;
 /// as that of a SUBSCRIBE on its way, then cost no system call.
 const BACKLOG_BYTES_PAUSE: usize = 16 * 1024;
 
-/// Part of a whole share that a connection gets in a turn when it had more than one before.
+/// Part of a whole share that a connection gets in a turn when it had more than one before, and part of
+/// one that all of those get together: others wait for all of them.
 const METERED_PART: u32 = 4;
+const METERED_TOGETHER_PART: u32 = 2;
+
+/// Receives in a row that must bring little before a metered connection is read as it comes again. One
+/// would be the end of any burst, and the kernel would hand out the next burst as a whole.
+const METERED_RECEIVES: u8 = 16;
 
 /// The part of a shard that faces its own clients.
 #[derive(Debug)]
@@ -43,6 +49,8 @@ pub(super) struct Local {
     pub(super) overtaken: Vec<ConnId>,
     /// Connections that have had their share of this turn.
     pub(super) spent: Vec<ConnId>,
+    /// How many they were in the turn before.
+    pub(super) spent_before: u32,
     /// Operations for the store, until the end of the message or input at hand.
     pub(super) emitted: Vec<Emitted>,
     /// Connections to be ended because their client is too slow; done when the delivery is.
@@ -94,7 +102,11 @@ impl Local {
     /// What a connection may do in a turn, in packets.
     fn turn_share(&self, conn: &Conn) -> u32 {
         let most = self.settings.turn_packets_max;
-        if conn.is_metered { (most / METERED_PART).max(1) } else { most }
+        if !conn.is_metered() {
+            return most;
+        }
+        let together = most / METERED_TOGETHER_PART / self.spent_before.max(1);
+        together.min(most / METERED_PART).max(1)
     }
 
     /// What a connection may still do in this turn, in packets.
@@ -105,16 +117,19 @@ impl Local {
     /// A metered connection is read on: as it comes, if what came was little for a turn.
     pub(super) fn read_metered(&mut self, id: ConnId, received_bytes: usize, out: &mut Outbox) {
         let Some(conn) = self.conns.get(id) else { return };
-        let half = self.turn_share(conn) / 2;
-        let is_little = self.turn_left(conn) > half && units(received_bytes) <= half;
+        let used = self.turn_share(conn).saturating_sub(self.turn_left(conn));
+        // However little it may have while many others flood.
+        let little = self.settings.turn_packets_max / METERED_PART / 2;
+        let is_little = used < little && units(received_bytes) <= little;
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.pauses.any() || conn.is_resumable || conn.is_taken_over {
             return;
         }
         if matches!(conn.state, State::Connected(_)) {
-            conn.is_metered = !is_little;
+            let left = conn.metered.saturating_sub(1);
+            conn.metered = if is_little { left } else { METERED_RECEIVES };
             conn.is_read_paused = false;
-            out.reads.push((id, if is_little { Reading::Stream } else { Reading::Once }));
+            out.reads.push((id, if conn.is_metered() { Reading::Once } else { Reading::Stream }));
         }
     }
 
@@ -128,7 +143,7 @@ impl Local {
         conn.turn_left = left;
         if left == 0 && conn.state != State::Closing && !conn.pauses.has(PauseReason::TurnSpent) {
             mark!(TurnSpent);
-            conn.is_metered = true;
+            conn.metered = METERED_RECEIVES;
             if !conn.is_read_paused {
                 conn.is_read_paused = true;
                 out.reads.push((id, Reading::Pause));
@@ -150,6 +165,7 @@ impl Local {
                 self.resumable.push(id);
             }
         }
+        self.spent_before = u32::try_from(self.spent.len()).unwrap_or(u32::MAX);
         if self.spent.is_empty() {
             return;
         }

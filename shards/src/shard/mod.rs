@@ -55,6 +55,7 @@ use crate::mark;
 use crate::planted::planted;
 use crate::rng::Rng;
 use crate::session::messages::Messages;
+use crate::session::subscriptions::Subscriptions;
 use crate::session::{Session, Sessions};
 use crate::time::{Now, Time};
 use crate::timers::{Timer, TimerId, Timers};
@@ -119,6 +120,8 @@ pub struct Shard {
     questions: Tickets<SessionId>,
     /// Questions of other shards that must wait for mail on its way, or for room in the ring.
     deferred_asks: Vec<retained::DeferredAsk>,
+    /// Sessions that are gone and still stand in the index, with the places where they do.
+    vacating: VecDeque<(SessionId, Subscriptions)>,
     /// Sessions whose retained messages go on in the next turn.
     yielded: Vec<SessionId>,
     /// Messages whose acknowledgement waits for other shards or the store.
@@ -169,6 +172,7 @@ impl Shard {
                 resumable: Vec::new(),
                 turn: 1,
                 spent: Vec::new(),
+                spent_before: 0,
                 overtaken: Vec::new(),
                 emitted: Vec::new(),
                 evicted: Vec::new(),
@@ -187,6 +191,7 @@ impl Shard {
             barriers: Tickets::default(),
             questions: Tickets::default(),
             deferred_asks: Vec::new(),
+            vacating: VecDeque::new(),
             yielded: Vec::new(),
             completions: Tickets::default(),
             awaited: VecDeque::new(),
@@ -240,6 +245,7 @@ impl Shard {
     /// waited go on. Call it after each bounded batch, before the effects are applied.
     pub fn flush(&mut self, now: Now, out: &mut Outbox) {
         self.local.next_turn();
+        self.go_on_vacating();
         self.answer_deferred(now);
         self.resume_yielded(now, out);
         if self.recheck.is_under_way() {
@@ -317,12 +323,15 @@ impl Shard {
             || self.recheck.is_under_way()
     }
 
-    /// True if connections have packets here that wait for nothing but their turn: the shell goes on
-    /// without a sleep.
+    /// True if connections have packets here that wait for nothing but their turn, or the index has
+    /// sessions that are gone: the shell goes on without a sleep.
     #[must_use]
     pub fn has_backlog(&self) -> bool {
         let local = &self.local;
-        !local.resumable.is_empty() || !local.spent.is_empty() || !local.overtaken.is_empty()
+        !local.resumable.is_empty()
+            || !local.spent.is_empty()
+            || !local.overtaken.is_empty()
+            || !self.vacating.is_empty()
     }
 
     /// True if `conn` is one of them. What its client sent before it closed counts, so

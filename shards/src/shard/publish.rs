@@ -128,7 +128,7 @@ impl Shard {
         }
         let levels_max = usize::from(settings.topic_levels_max);
         // The codec has checked the characters; a topic has more levels than bytes in no case.
-        if publish.topic.len() >= levels_max && levels(publish.topic).count() > levels_max {
+        if publish.topic.len() >= levels_max && levels(publish.topic).nth(levels_max).is_some() {
             let why = "the topic has more levels than this broker allows";
             return Err(Reject { reason: ReasonCode::TopicNameInvalid, why });
         }

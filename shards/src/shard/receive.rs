@@ -89,8 +89,8 @@ impl Shard {
         let heard_before = std::mem::replace(&mut conn.last_received, now.time);
         self.local.counters.bytes_received += bytes.len() as u64;
         // The shell has made the one receive that it was asked for.
-        conn.is_read_paused |= conn.is_metered;
-        let is_metered = conn.is_metered;
+        let is_metered = conn.is_metered();
+        conn.is_read_paused |= is_metered;
         if conn.pauses.any() || conn.is_resumable {
             mark!(ReceivedPaused);
             self.local.stash(id, bytes, out);
@@ -163,7 +163,7 @@ impl Shard {
         let goes_on = conn.is_read_paused && !conn.is_taken_over && !conn.pauses.any();
         if goes_on && conn.state != State::Closing {
             conn.is_read_paused = false;
-            let reading = if conn.is_metered { Reading::Once } else { Reading::Stream };
+            let reading = if conn.is_metered() { Reading::Once } else { Reading::Stream };
             out.reads.push((id, reading));
         }
     }

@@ -117,7 +117,9 @@ impl Shard {
         let stream = session.stream.get_or_insert_default();
         stream.round = stream.round.saturating_add(1);
         let round = stream.round;
-        stream.waiting.extend(nodes.into_iter().map(|node| (node, round)));
+        // Thousands that come together are put in order first, not one by one into their places.
+        let mut waiting = nodes.into_iter().map(|node| (node, round)).collect();
+        stream.waiting.append(&mut waiting);
     }
 
     /// The subscription is gone: its retained messages need not come.

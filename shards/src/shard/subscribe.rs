@@ -267,7 +267,7 @@ impl Shard {
         match key {
             SubscriptionKey::Node(node) => {
                 self.forget_retained(session, node);
-                self.withdraw(node, session);
+                let _ = self.withdraw(node, session);
             }
             SubscriptionKey::Group(group) => self.leave_group(group, session),
         }

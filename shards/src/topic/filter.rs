@@ -33,11 +33,12 @@ impl<'a> TopicFilter<'a> {
         let mut rest = levels(filter).peekable();
         let mut levels_count = 0_u32;
         while let Some(level) = rest.next() {
-            levels_count = levels_count.saturating_add(1);
+            // Not at the end: there may be tens of thousands.
+            if levels_count == u32::from(levels_max) {
+                return Err(invalid("topic filter has too many levels"));
+            }
+            levels_count += 1;
             has_wildcard |= check_level(level, rest.peek().is_none())?;
-        }
-        if levels_count > u32::from(levels_max) {
-            return Err(invalid("topic filter has too many levels"));
         }
         Ok(Self { text, share, filter, has_wildcard })
     }
