@@ -18,6 +18,8 @@ pub struct Wire {
     pub has_late_bytes: bool,
     /// What `take_output` gave and the client has not taken, or only `taken_bytes` of it.
     pub sending: Option<Output>,
+    /// The shard has something to send, and the shell has not asked for it yet.
+    pub is_listed: bool,
     pub taken_bytes: usize,
     /// The same in one piece, once the client has taken some of it.
     pub downward: Vec<u8>,

@@ -64,6 +64,7 @@ enum Step {
     Bytes(usize),
     Ended(usize),
     Failed(usize),
+    Send(usize),
     Drain(usize),
     Finish(usize),
     Aborted(usize),
@@ -309,8 +310,8 @@ impl World {
         for &(conn, reading) in &out.reads {
             self.set_reading(at, conn, reading);
         }
-        for &conn in &out.sends {
-            self.begin_send(at, conn);
+        for &conn in out.sends.iter().chain(&out.bulk_sends) {
+            self.list_send(at, conn);
         }
         for &(conn, closing) in &out.closes {
             self.begin_close(at, conn, closing);
@@ -342,8 +343,20 @@ impl World {
             was_stream && self.chance.is_some() && self.wire_below(4) == 0;
     }
 
-    fn begin_send(&mut self, at: usize, conn: ConnId) {
+    /// The shell may take its time: a turn of it has so many sends and no more.
+    fn list_send(&mut self, at: usize, conn: ConnId) {
         let Some(wire) = self.wire_of(at, conn) else { return };
+        self.wires[wire].is_listed = true;
+        if self.chance.is_none() || self.wire_below(8) > 0 {
+            self.begin_send(wire);
+        }
+    }
+
+    fn begin_send(&mut self, wire: usize) {
+        let Some((at, conn)) = self.wires[wire].place else { return };
+        if !std::mem::take(&mut self.wires[wire].is_listed) {
+            return;
+        }
         assert!(self.wires[wire].sending.is_none(), "a send is listed while one is out");
         let output = self.nodes[at].shard.take_output(conn);
         if output.is_empty() {
@@ -365,7 +378,10 @@ impl World {
         self.trace.entry(Entry::Close, wire, closing as u64);
         self.trace.line(|| format!("       {at} closes wire {wire}: {closing:?}"));
         match closing {
-            Closing::Finish => self.wires[wire].is_finishing = true,
+            Closing::Finish => {
+                self.begin_send(wire);
+                self.wires[wire].is_finishing = true;
+            }
             Closing::Abort => self.wires[wire].is_aborted = true,
         }
     }
@@ -384,7 +400,10 @@ impl World {
         self.trace.entry(Entry::HandOver, wire, u64::from(to.0));
         self.trace.line(|| format!("       {at} hands wire {wire} over to {}", to.0));
         let released = &mut self.wires[wire];
-        assert!(released.sending.is_none(), "a hand-over while a send is out");
+        assert!(
+            released.sending.is_none() && !released.is_listed,
+            "a hand-over while a send is out"
+        );
         released.place = None;
         released.reading = None;
         self.nodes[at].places[conn.index as usize].1 = None;
@@ -395,6 +414,7 @@ impl World {
         assert!(!closed.is_closed);
         closed.is_closed = true;
         closed.sending = None;
+        closed.is_listed = false;
         let client = closed.client;
         let (at, conn) = closed.place.take().expect("only an open connection is closed");
         if self.clients[client].wire == wire {
@@ -530,6 +550,9 @@ impl World {
             if wire.has_failed() && !is_behind {
                 self.steps.push(Step::Failed(at));
             }
+            if wire.is_listed {
+                self.steps.push(Step::Send(at));
+            }
             if wire.can_drain() {
                 self.steps.push(Step::Drain(at));
             }
@@ -568,6 +591,7 @@ impl World {
             Step::Bytes(wire) => self.carry(wire),
             Step::Ended(wire) => self.closed(wire, CloseCause::Eof),
             Step::Failed(wire) => self.closed(wire, CloseCause::Failed),
+            Step::Send(wire) => self.begin_send(wire),
             Step::Drain(wire) => self.drain(wire),
             Step::Finish(wire) => {
                 self.wires[wire].is_finished = true;

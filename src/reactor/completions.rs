@@ -204,6 +204,10 @@ impl<C: Core> Reactor<C> {
             if self.end_later(id) {
                 continue;
             }
+            if self.send_listed(id) {
+                self.ended.push(id);
+                continue;
+            }
             let Some(conn) = self.conns.find(id) else { continue };
             if conn.phase == Phase::HalfClosed && conn.is_layered && self.say_goodbye(id) {
                 self.ended.push(id);

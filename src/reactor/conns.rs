@@ -36,6 +36,8 @@ pub(super) struct Conn {
     /// The receive in flight has been asked to end.
     pub(super) cancelling: bool,
     pub(super) sending: bool,
+    /// It waits among [`super::sends::Sends`].
+    pub(super) is_listed: bool,
     /// [`super::layers::Layers`] has an entry for it.
     pub(super) is_layered: bool,
     /// Limits count it among the handshakes in progress.
@@ -78,6 +80,7 @@ impl Conns {
             receiving: false,
             cancelling: false,
             sending: false,
+            is_listed: false,
             is_layered,
             is_newcomer: false,
         };

@@ -10,6 +10,7 @@ use shards::store::StoreOutcome;
 use super::conns::Phase;
 use super::net_ring::Socket;
 use super::orders::Crossing;
+use super::sends::Sends;
 use super::{Core, Reactor};
 
 impl<C: Core> Reactor<C> {
@@ -28,7 +29,13 @@ impl<C: Core> Reactor<C> {
             self.read(conn, reading);
         }
         for &conn in &round.sends {
-            self.send(conn);
+            self.list(conn, Sends::push);
+        }
+        for &conn in &round.bulk_sends {
+            self.list(conn, Sends::push_bulk);
+        }
+        while let Some(conn) = self.sends.next() {
+            self.send_listed(conn);
         }
         self.send_wired();
         for &(conn, closing) in &round.closes {
@@ -132,6 +139,22 @@ impl<C: Core> Reactor<C> {
         self.receive_as_wanted(id);
     }
 
+    fn list(&mut self, id: ConnId, push: fn(&mut Sends, ConnId)) {
+        if let Some(conn) = self.conns.find(id) {
+            conn.is_listed = true;
+            push(&mut self.sends, id);
+        }
+    }
+
+    /// Sends what the core has for a connection, unless that was done out of turn. True if it was not.
+    pub(super) fn send_listed(&mut self, id: ConnId) -> bool {
+        let listed = self.conns.find(id).filter(|conn| conn.is_listed);
+        let Some(conn) = listed else { return false };
+        conn.is_listed = false;
+        self.send(id);
+        true
+    }
+
     fn send(&mut self, id: ConnId) {
         let Some(conn) = self.conns.find(id) else { return };
         let output = self.core.take_output(id);
@@ -156,6 +179,7 @@ impl<C: Core> Reactor<C> {
 
     /// Ends our side once everything is sent, and waits for the peer's end.
     pub(super) fn finish(&mut self, id: ConnId) {
+        self.send_listed(id);
         let Some(conn) = self.conns.find(id) else { return };
         if conn.phase != Phase::Open {
             return;

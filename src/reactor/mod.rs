@@ -22,6 +22,7 @@ mod op;
 mod orders;
 mod park;
 mod sending;
+mod sends;
 mod sleeper;
 
 use std::collections::HashMap;
@@ -55,6 +56,7 @@ use self::net_ring::{NetRing, Raw};
 use self::notes::Notes;
 use self::op::ConnTag;
 use self::orders::Crossing;
+use self::sends::Sends;
 
 /// Completions of one turn. More would make those at the end wait for the answers to those at the start.
 const COMPLETIONS_PER_TURN_MAX: usize = 512;
@@ -117,6 +119,8 @@ pub struct Reactor<C> {
     /// The round that is being applied; swapped with `outbox`, so that both keep their memory.
     applied: Outbox,
     batch: Vec<Raw>,
+    /// Connections that the core has something for.
+    sends: Sends,
     sent: Vec<(ConnTag, Output)>,
     /// Somebody waits for a send of this turn: its end must be looked at before a sleep.
     is_send_awaited: bool,
@@ -204,6 +208,7 @@ impl<C: Core> Reactor<C> {
             outbox: Outbox::default(),
             applied: Outbox::default(),
             batch: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
+            sends: Sends::default(),
             sent: Vec::new(),
             is_send_awaited: false,
             ended: Vec::new(),
@@ -243,6 +248,7 @@ impl<C: Core> Reactor<C> {
         let mut ended = std::mem::take(&mut self.ended);
         ended.append(&mut self.late);
         self.is_send_awaited = false;
+        self.sends.begin_turn();
         let reaped = self.reap();
         self.end_peers(&ended);
         // A connection that comes from another shard waits for one enter: what its client had sent on
@@ -348,6 +354,7 @@ impl<C: Core> Reactor<C> {
             || !self.drained.is_empty()
             || !self.adopts.is_empty()
             || self.is_send_awaited
+            || self.sends.is_waiting()
             || self.core.has_backlog()
     }
 

@@ -95,6 +95,17 @@ pub struct Extras {
     pub meter: Option<Box<Meter>>,
 }
 
+/// Where a connection's output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// Here, if there is any.
+    No,
+    /// Here, and the connection is in one of the outbox's lists of sends.
+    Listed,
+    /// With the shell; what is appended meanwhile is listed when that has gone.
+    Out,
+}
+
 /// One network connection. Lives on the shard that reads it; moves at most once, before it has a session.
 #[derive(Debug)]
 pub struct Conn {
@@ -106,9 +117,9 @@ pub struct Conn {
     pub output: Output,
     /// Bytes handed to the shell and not yet taken by the transport.
     pub sending_bytes: usize,
-    pub is_sending: bool,
-    /// In the outbox's list of sends.
-    pub is_listed: bool,
+    pub sending: Sending,
+    /// See [`crate::session::subscriptions::Subscriptions::are_broad`].
+    pub wants_everything: bool,
     /// No reason to wait is left, but the backlog is not worked on yet: it comes before new bytes.
     pub is_resumable: bool,
     /// The shell was told to stop receiving.
@@ -162,8 +173,8 @@ impl Conn {
             backlog: Backlog::default(),
             output: Output::default(),
             sending_bytes: 0,
-            is_sending: false,
-            is_listed: false,
+            sending: Sending::No,
+            wants_everything: false,
             is_resumable: false,
             is_read_paused: false,
             metered: 0,

@@ -12,8 +12,17 @@ pub enum Subscriptions {
     #[default]
     None,
     /// Most sessions that have any have one.
-    One(SubscriptionKey),
-    Many(Box<BTreeSet<SubscriptionKey>>),
+    One {
+        key: SubscriptionKey,
+        is_broad: bool,
+    },
+    Many(Box<Many>),
+}
+
+#[derive(Debug)]
+pub struct Many {
+    keys: BTreeSet<SubscriptionKey>,
+    is_broad: bool,
 }
 
 const _: () = assert!(size_of::<Subscriptions>() == 16);
@@ -23,8 +32,8 @@ impl Subscriptions {
     pub fn len(&self) -> usize {
         match self {
             Self::None => 0,
-            Self::One(_) => 1,
-            Self::Many(keys) => keys.len(),
+            Self::One { .. } => 1,
+            Self::Many(many) => many.keys.len(),
         }
     }
 
@@ -37,18 +46,35 @@ impl Subscriptions {
     pub fn contains(&self, key: &SubscriptionKey) -> bool {
         match self {
             Self::None => false,
-            Self::One(one) => one == key,
-            Self::Many(keys) => keys.contains(key),
+            Self::One { key: one, .. } => one == key,
+            Self::Many(many) => many.keys.contains(key),
+        }
+    }
+
+    /// True if one of them is for all topics (its filter begins with a wildcard), or one was that is gone
+    /// while others stayed.
+    #[must_use]
+    pub fn are_broad(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::One { is_broad, .. } => *is_broad,
+            Self::Many(many) => many.is_broad,
         }
     }
 
     /// False if it was there.
-    pub fn insert(&mut self, key: SubscriptionKey) -> bool {
+    pub fn insert(&mut self, key: SubscriptionKey, is_broad: bool) -> bool {
         match self {
-            Self::None => *self = Self::One(key),
-            Self::One(one) if *one == key => return false,
-            Self::One(one) => *self = Self::Many(Box::new(BTreeSet::from([*one, key]))),
-            Self::Many(keys) => return keys.insert(key),
+            Self::None => *self = Self::One { key, is_broad },
+            Self::One { key: one, .. } if *one == key => return false,
+            Self::One { key: one, is_broad: was_broad } => {
+                let (keys, is_broad) = (BTreeSet::from([*one, key]), is_broad || *was_broad);
+                *self = Self::Many(Box::new(Many { keys, is_broad }));
+            }
+            Self::Many(many) => {
+                many.is_broad |= is_broad;
+                return many.keys.insert(key);
+            }
         }
         true
     }
@@ -59,11 +85,11 @@ impl Subscriptions {
             return false;
         }
         match self {
-            Self::None | Self::One(_) => *self = Self::None,
-            Self::Many(keys) => {
-                keys.remove(key);
-                if let (1, Some(&last)) = (keys.len(), keys.first()) {
-                    *self = Self::One(last);
+            Self::None | Self::One { .. } => *self = Self::None,
+            Self::Many(many) => {
+                many.keys.remove(key);
+                if let (1, Some(&key)) = (many.keys.len(), many.keys.first()) {
+                    *self = Self::One { key, is_broad: many.is_broad };
                 }
             }
         }
@@ -72,13 +98,13 @@ impl Subscriptions {
 
     /// Takes one out: ordinary ones first.
     pub fn pop(&mut self) -> Option<SubscriptionKey> {
-        if let Self::Many(keys) = self
-            && let Some(first) = keys.pop_first()
+        if let Self::Many(many) = self
+            && let Some(first) = many.keys.pop_first()
         {
             return Some(first);
         }
         match std::mem::take(self) {
-            Self::One(one) => Some(one),
+            Self::One { key, .. } => Some(key),
             Self::None | Self::Many(_) => None,
         }
     }
@@ -88,8 +114,8 @@ impl Subscriptions {
         let first = SubscriptionKey::Group(GroupId { index: 0, generation: 0 });
         let (one, many) = match self {
             Self::None => (None, None),
-            Self::One(one) => (Some(*one), None),
-            Self::Many(keys) => (None, Some(keys.range(first..).copied())),
+            Self::One { key, .. } => (Some(*key), None),
+            Self::Many(many) => (None, Some(many.keys.range(first..).copied())),
         };
         one.into_iter().chain(many.into_iter().flatten()).filter_map(|key| match key {
             SubscriptionKey::Group(group) => Some(group),
@@ -101,8 +127,8 @@ impl Subscriptions {
     pub fn iter(&self) -> impl Iterator<Item = SubscriptionKey> + '_ {
         let (one, many) = match self {
             Self::None => (None, None),
-            Self::One(one) => (Some(*one), None),
-            Self::Many(keys) => (None, Some(keys.iter().copied())),
+            Self::One { key, .. } => (Some(*key), None),
+            Self::Many(many) => (None, Some(many.keys.iter().copied())),
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
@@ -120,10 +146,10 @@ mod tests {
     fn it_is_a_set_of_any_size() {
         let mut keys = Subscriptions::default();
         let last = key(100);
-        assert!(keys.insert(last) && !keys.insert(last) && keys.contains(&last));
+        assert!(keys.insert(last, false) && !keys.insert(last, false) && keys.contains(&last));
         assert_eq!(keys.groups().count(), 1);
         for value in 0..100 {
-            assert!(keys.insert(key(value)) && !keys.insert(key(value)));
+            assert!(keys.insert(key(value), false) && !keys.insert(key(value), false));
         }
         assert_eq!(keys.len(), 101);
         assert_eq!(keys.groups().count(), 101);
@@ -131,12 +157,23 @@ mod tests {
         for value in 0..100 {
             assert!(keys.remove(&key(value)) && !keys.remove(&key(value)));
         }
-        assert!(matches!(keys, Subscriptions::One(one) if one == last));
+        assert!(matches!(keys, Subscriptions::One { key, .. } if key == last));
         let mut left = Subscriptions::default();
-        (0..100).for_each(|value| assert!(left.insert(key(value))));
+        (0..100).for_each(|value| assert!(left.insert(key(value), false)));
         (0..100).for_each(|value| assert_eq!(left.pop(), Some(key(value))));
         assert!(left.is_empty() && left.pop().is_none());
-        assert!(left.insert(last) && left.pop() == Some(last) && left.is_empty());
+        assert!(left.insert(last, false) && left.pop() == Some(last) && left.is_empty());
         assert!(keys.remove(&last) && !keys.remove(&last) && keys.is_empty());
+    }
+
+    #[test]
+    fn they_are_broad_until_none_is_left() {
+        let mut keys = Subscriptions::default();
+        assert!(keys.insert(key(1), false) && !keys.are_broad());
+        assert!(keys.insert(key(2), true) && keys.are_broad());
+        assert!(keys.insert(key(3), false) && keys.are_broad());
+        assert!(keys.remove(&key(2)) && keys.remove(&key(1)) && keys.are_broad());
+        assert!(keys.remove(&key(3)) && !keys.are_broad());
+        assert!(keys.insert(key(4), true) && keys.insert(key(5), false) && keys.are_broad());
     }
 }

@@ -404,6 +404,7 @@ impl Shard {
             timer.into_iter().for_each(|timer| local.timers.cancel(timer));
         }
         conn.state = State::Connected(session_id);
+        conn.wants_everything = session.subscriptions.are_broad();
         conn.keep_alive_s = granted.keep_alive_s;
         conn.window = connect.receive_maximum.unwrap_or(u16::MAX).min(local.settings.inflight_max);
         conn.alias_out_max = connect.topic_alias_max.min(local.settings.topic_alias_out_max);

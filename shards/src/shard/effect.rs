@@ -66,6 +66,9 @@ pub struct Outbox {
     /// Connections whose out buffer has bytes: call `take_output` once for each. A connection is
     /// listed only while nothing of it is being sent.
     pub sends: Vec<ConnId>,
+    /// The same for connections whose client has subscribed to everything (a filter that begins with a
+    /// wildcard). The shell may let them wait for the others.
+    pub bulk_sends: Vec<ConnId>,
     pub closes: Vec<(ConnId, Closing)>,
     /// Shards that were given mail, each once.
     pub doorbells: Vec<ShardId>,
@@ -82,6 +85,7 @@ impl Outbox {
         self.adopts.clear();
         self.reads.clear();
         self.sends.clear();
+        self.bulk_sends.clear();
         self.closes.clear();
         self.doorbells.clear();
         self.notes.clear();

@@ -2,7 +2,7 @@
 //! Apart from the index and the mail, so that an answer of the index can be walked while it delivers.
 
 use crate::conn::pause::PauseReason;
-use crate::conn::{self, Conn, Conns, Pool, State};
+use crate::conn::{self, Conn, Conns, Pool, Sending, State};
 use crate::counters::Counters;
 use crate::ids::ConnId;
 use crate::limits::{Settings, UNIT_BYTES};
@@ -206,8 +206,12 @@ pub(super) fn units(bytes: usize) -> u32 {
 
 /// Notes that a connection has something to send, once.
 pub(super) fn list(conn: &mut Conn, out: &mut Outbox) {
-    if !conn.is_sending && !conn.is_listed && (conn.fences == 0 || planted!(FenceIgnored)) {
-        conn.is_listed = true;
-        out.sends.push(conn.id);
+    if conn.sending == Sending::No && (conn.fences == 0 || planted!(FenceIgnored)) {
+        conn.sending = Sending::Listed;
+        if conn.wants_everything {
+            out.bulk_sends.push(conn.id);
+        } else {
+            out.sends.push(conn.id);
+        }
     }
 }

@@ -46,7 +46,7 @@ use std::collections::VecDeque;
 use crate::arena::Tickets;
 use crate::auth::{Authenticate, Authorise};
 use crate::conn::pause::PauseReason;
-use crate::conn::{Conn, Conns, Pool};
+use crate::conn::{Conn, Conns, Pool, Sending};
 use crate::counters::{Counters, Gauges, Snapshot};
 use crate::ids::{ConnId, SessionId, ShardId};
 use crate::limits::Settings;
@@ -283,7 +283,7 @@ impl Shard {
     /// if they must wait for the store: then no `Drained` is due, and they are listed again.
     pub fn take_output(&mut self, conn: ConnId) -> Output {
         let Some(conn) = self.local.conns.get_mut(conn) else { return Output::default() };
-        conn.is_listed = false;
+        conn.sending = Sending::No;
         if conn.fences > 0 && !planted!(FenceIgnored) {
             return Output::default();
         }
@@ -295,7 +295,7 @@ impl Shard {
                 .and_then(|id| self.local.sessions.get(id))
                 .is_some_and(Session::waits);
         conn.sending_bytes = output.len();
-        conn.is_sending = true;
+        conn.sending = Sending::Out;
         self.local.counters.bytes_sent += output.len() as u64;
         output
     }

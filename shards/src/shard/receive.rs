@@ -6,9 +6,8 @@ use crate::codec::{
     self, Ack, AckKind, Auth, Disconnect, Frame, Framed, PacketKind, Publish, Subscribe,
     Unsubscribe,
 };
-use crate::conn::Conn;
-use crate::conn::State;
 use crate::conn::pause::PauseReason;
+use crate::conn::{Conn, Sending, State};
 use crate::ids::{ConnId, SessionId, Version};
 use crate::limits::{SPLICE_BYTES_MIN, Settings};
 use crate::mark;
@@ -412,7 +411,7 @@ impl Shard {
 
     pub(super) fn on_drained(&mut self, now: Now, id: ConnId, out: &mut Outbox) {
         let Some(conn) = self.local.conns.get_mut(id) else { return };
-        conn.is_sending = false;
+        conn.sending = Sending::No;
         conn.sending_bytes = 0;
         if !conn.output.is_empty() {
             super::local::list(conn, out);

@@ -19,7 +19,7 @@ impl Shard {
     ) {
         let joined = self.index.trie.share_join(filter, share, session, options, id);
         if let Some(session) = self.local.sessions.get_mut(session) {
-            session.subscriptions.insert(SubscriptionKey::Group(joined.group));
+            session.subscriptions.insert(SubscriptionKey::Group(joined.group), false);
         }
         if !joined.replaced {
             self.announce_group(joined.group, filter, share);

@@ -146,7 +146,12 @@ impl Shard {
             }
         }
         if let Some(session) = self.local.sessions.get_mut(session) {
-            session.subscriptions.insert(SubscriptionKey::Node(installed.node));
+            let is_broad = filter.starts_with(['+', '#']);
+            session.subscriptions.insert(SubscriptionKey::Node(installed.node), is_broad);
+            if is_broad && let Some(conn) = session.conn.and_then(|at| self.local.conns.at_mut(at))
+            {
+                conn.wants_everything = true;
+            }
         }
         installed
     }
@@ -262,6 +267,9 @@ impl Shard {
         };
         if !found.subscriptions.remove(&key) {
             return ReasonCode::NoSubscriptionExisted;
+        }
+        if let Some(conn) = found.conn.and_then(|index| self.local.conns.at_mut(index)) {
+            conn.wants_everything = found.subscriptions.are_broad();
         }
         self.local.store_subscription(session, text, None);
         match key {
