@@ -27,6 +27,7 @@ use crate::topic::{check_name, topic_hash};
 use super::Shard;
 use super::effect::{Closing, Outbox, Reading};
 use super::leave::Ending;
+use super::local::METERED_RECEIVES;
 
 /// What CONNECT grants beyond what it asked for.
 struct Granted {
@@ -404,6 +405,7 @@ impl Shard {
             timer.into_iter().for_each(|timer| local.timers.cancel(timer));
         }
         conn.state = State::Connected(session_id);
+        conn.metered = METERED_RECEIVES;
         conn.wants_everything = session.subscriptions.are_broad();
         conn.keep_alive_s = granted.keep_alive_s;
         conn.window = connect.receive_maximum.unwrap_or(u16::MAX).min(local.settings.inflight_max);
@@ -459,7 +461,7 @@ impl Shard {
             return false;
         }
         self.local.send_with(id, out, |buffer| connack.encode(connect.version, buffer));
-        out.reads.push((id, Reading::Stream));
+        out.reads.push((id, Reading::Once));
         true
     }
 

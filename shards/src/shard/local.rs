@@ -28,7 +28,7 @@ const METERED_TOGETHER_PART: u32 = 2;
 
 /// Receives in a row that must bring little before a metered connection is read as it comes again. One
 /// would be the end of any burst, and the kernel would hand out the next burst as a whole.
-const METERED_RECEIVES: u8 = 16;
+pub(super) const METERED_RECEIVES: u8 = 16;
 
 /// The part of a shard that faces its own clients.
 #[derive(Debug)]
