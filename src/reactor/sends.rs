@@ -14,7 +14,7 @@ use shards::ids::ConnId;
 const SENDS_MAX: u32 = 64;
 
 /// Sends of a turn to the others.
-const BULK_SENDS_MAX: u32 = 16;
+const BULK_SENDS_MAX: u32 = 8;
 
 /// Connections that have something to send, in the order in which they came to.
 #[derive(Debug, Default)]

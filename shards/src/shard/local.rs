@@ -23,7 +23,7 @@ const BACKLOG_BYTES_PAUSE: usize = 16 * 1024;
 
 /// Part of a whole share that a connection gets in a turn when it had more than one before, and part of
 /// one that all of those get together: others wait for all of them.
-const METERED_PART: u32 = 4;
+const METERED_PART: u32 = 8;
 const METERED_TOGETHER_PART: u32 = 2;
 
 /// Receives in a row that must bring little before a metered connection is read as it comes again. One
@@ -119,7 +119,7 @@ impl Local {
         let Some(conn) = self.conns.get(id) else { return };
         let used = self.turn_share(conn).saturating_sub(self.turn_left(conn));
         // However little it may have while many others flood.
-        let little = self.settings.turn_packets_max / METERED_PART / 2;
+        let little = self.settings.turn_packets_max / METERED_PART;
         let is_little = used < little && units(received_bytes) <= little;
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.pauses.any() || conn.is_resumable || conn.is_taken_over {
