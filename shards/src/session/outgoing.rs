@@ -5,6 +5,7 @@
 //! identifiers: an acknowledgement is found at its distance from the oldest, or by binary search where
 //! places were swept out; retransmission is a walk from the front.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::inbound::Inbound;
@@ -91,7 +92,7 @@ pub struct Outgoing {
     inflight_bytes: usize,
     last_id: Option<PacketId>,
     /// An identifier had to be skipped because it was still in use: order and identifiers no longer
-    /// agree, so acknowledgements are found by this until the window is empty.
+    /// agree, so acknowledgements of what was begun since are found by this until the window is empty.
     skipped: Option<Box<Places>>,
     /// Entries that have left `inflight` at the front, modulo 2^32: what the places are counted from.
     gone: u32,
@@ -131,12 +132,17 @@ pub struct OpenExchange {
     pub released: Option<u32>,
 }
 
-/// Where the open exchanges stand, by identifier. A client that acknowledges all but one exchange makes
-/// identifiers pass that one again and again, so neither a search nor a new identifier may look at them all.
+/// Where the open exchanges stand, by identifier, from the first on whose identifier did not follow its
+/// forerunner's. A client that acknowledges all but one exchange makes identifiers pass that one again and
+/// again, so neither a search nor a new identifier may look at them all; nor may the first one do so that
+/// is skipped, while 65,534 others are in flight.
 #[derive(Debug, Default)]
 struct Places {
-    /// Counted from the first entry that ever was.
+    /// Up to this place identifiers and order agree. Counted from the first entry that ever was, like all
+    /// places.
+    ordered_until: u32,
     by_id: BTreeMap<PacketId, u32>,
+    /// All identifiers in use.
     used: Inbound,
 }
 
@@ -365,7 +371,7 @@ impl Outgoing {
         }
         self.open = self.inflight.len();
         // Their order and that of their identifiers need not agree.
-        self.skipped = (self.open > 0).then(|| self.places());
+        self.skipped = (self.open > 0).then(|| self.places(0));
         for delivery in waiting.into_values() {
             self.enqueue(delivery, messages);
         }
@@ -495,7 +501,7 @@ impl Outgoing {
         }
         mark!(IdentifierSkipped);
         if self.skipped.is_none() {
-            self.skipped = Some(self.places());
+            self.skipped = Some(self.places(self.inflight.len()));
         }
         self.skipped.as_ref().map(|places| places.used.next_absent(id))
     }
@@ -506,21 +512,36 @@ impl Outgoing {
         self.gone.wrapping_add(u32::try_from(at).unwrap_or(u32::MAX))
     }
 
-    fn places(&self) -> Box<Places> {
-        let mut places = Box::<Places>::default();
+    /// Where all stand, if the first `ordered` are in the order of their identifiers.
+    fn places(&self, ordered: usize) -> Box<Places> {
+        let mut places =
+            Box::new(Places { ordered_until: self.place(ordered), ..Places::default() });
         for (at, entry) in self.inflight.iter().enumerate() {
-            if entry.stage.is_some() {
-                places.insert(entry.id, self.place(at));
+            if entry.stage.is_none() {
+                continue;
+            }
+            places.used.insert(entry.id);
+            if at >= ordered {
+                places.by_id.insert(entry.id, self.place(at));
             }
         }
         places
     }
 
+    /// How many entries from the front on are in the order of their identifiers.
+    fn ordered(&self) -> usize {
+        let Some(places) = &self.skipped else { return self.inflight.len() };
+        places.ordered_until.wrapping_sub(self.gone) as usize
+    }
+
     fn find(&self, id: PacketId) -> Option<usize> {
         let front = self.inflight.front()?.id;
+        let mut last = self.inflight.len();
         if let Some(places) = &self.skipped {
-            let place = places.by_id.get(&id)?;
-            return usize::try_from(place.wrapping_sub(self.gone)).ok();
+            if let Some(place) = places.by_id.get(&id) {
+                return usize::try_from(place.wrapping_sub(self.gone)).ok();
+            }
+            last = self.ordered();
         }
         // 0 is no identifier, so distances are taken modulo 65,535.
         let distance =
@@ -528,16 +549,31 @@ impl Outgoing {
         let wanted = distance(id);
         // No identifier is left out, so that is its place unless ended ones were swept out before it.
         let likely = wanted as usize;
-        if self.inflight.get(likely).is_some_and(|entry| entry.id == id) {
+        if likely < last && self.inflight[likely].id == id {
             return Some(likely);
         }
-        self.inflight.binary_search_by_key(&wanted, |entry| distance(entry.id)).ok()
+        let mut first = 0;
+        while first < last {
+            let middle = usize::midpoint(first, last);
+            match distance(self.inflight[middle].id).cmp(&wanted) {
+                Ordering::Less => first = middle + 1,
+                Ordering::Equal => return Some(middle),
+                Ordering::Greater => last = middle,
+            }
+        }
+        None
     }
 
     fn sweep(&mut self) {
         while self.inflight.front().is_some_and(|entry| entry.stage.is_none()) {
             self.inflight.pop_front();
-            self.gone = self.gone.wrapping_add(1);
+            let gone = self.gone.wrapping_add(1);
+            if let Some(places) = &mut self.skipped
+                && places.ordered_until == self.gone
+            {
+                places.ordered_until = gone;
+            }
+            self.gone = gone;
         }
         if self.inflight.len() > 2 * self.open + ENDED_MAX {
             self.compact();
@@ -552,9 +588,20 @@ impl Outgoing {
 
     fn compact(&mut self) {
         mark!(InflightCompacted);
-        self.inflight.retain(|entry| entry.stage.is_some());
-        if self.skipped.is_some() {
-            self.skipped = Some(self.places());
+        let ordered = self.ordered();
+        let (mut at, mut kept_ordered) = (0, 0);
+        self.inflight.retain(|entry| {
+            let is_kept = entry.stage.is_some();
+            kept_ordered += usize::from(is_kept && at < ordered);
+            at += 1;
+            is_kept
+        });
+        let first = self.place(kept_ordered);
+        if let Some(places) = &mut self.skipped {
+            places.ordered_until = first;
+            let moved = self.inflight.iter().skip(kept_ordered).map(|entry| entry.id);
+            let places_of = (0..).map(|step| first.wrapping_add(step));
+            places.by_id = moved.zip(places_of).collect();
         }
     }
 }
