@@ -133,6 +133,8 @@ marks! {
     ReceivedPaused,
     /// A packet's filters were more than a turn takes.
     FiltersCut,
+    /// A message looked at much of the index, or reached very many.
+    WorkCharged,
     /// A connection had its share of a turn.
     TurnSpent,
     /// A session that is gone stood in the index in more places than a turn takes.

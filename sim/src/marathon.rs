@@ -1,5 +1,5 @@
-//! The few things that take many messages: identifiers that come round while one is still in use, and
-//! more retained messages than one turn may give.
+//! The few things that take many messages: identifiers that come round while one is still in use, more
+//! retained messages than one turn may give, and more filters to a topic than one turn should look at.
 //!
 //! Nothing goes wrong here: the way is long enough.
 
@@ -14,6 +14,8 @@ use crate::world::World;
 
 /// More than a session is given in one turn.
 const RETAINED: usize = 1_200;
+/// So that twice as many nodes as two to this power match.
+const MATCHED_LEVELS: u32 = 7;
 /// More than there are identifiers.
 const MESSAGES: usize = 66_000;
 /// Messages between two rests: fewer than any window or queue holds.
@@ -33,6 +35,7 @@ impl Marathon {
     /// Plays to the end.
     pub fn run(&mut self) {
         self.retain_many();
+        self.match_many();
         self.acknowledge_ahead();
         self.answer_oddly();
         self.go_round();
@@ -54,6 +57,26 @@ impl Marathon {
         topics.sort_unstable();
         topics.dedup();
         assert_eq!(topics.len(), RETAINED);
+        self.world.disconnect(publisher);
+        self.world.disconnect(subscriber);
+    }
+
+    /// However many of a client's filters match, it gets a message once, and in order.
+    fn match_many(&mut self) {
+        let publisher = self.world.connect("w0", Version::V5);
+        let subscriber = self.world.connect("w1", Version::V5);
+        for number in 0..1 << MATCHED_LEVELS {
+            let level = |at: u32| if number >> at & 1 == 0 { "w" } else { "+" };
+            let filter = (0..MATCHED_LEVELS).map(level).collect::<Vec<_>>().join("/");
+            self.world.subscribe(subscriber, &filter, QoS::AtMostOnce);
+        }
+        let topic = ["w"; MATCHED_LEVELS as usize].join("/");
+        for payload in ["1", "2", "3"] {
+            self.world.say(publisher, &Post::new(&topic, payload, QoS::AtMostOnce));
+        }
+        self.world.settle();
+        let got = self.world.take_messages(subscriber);
+        assert_eq!(got.iter().map(Message::text).collect::<Vec<_>>(), ["1", "2", "3"]);
         self.world.disconnect(publisher);
         self.world.disconnect(subscriber);
     }

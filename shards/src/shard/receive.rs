@@ -32,6 +32,9 @@ const CUT_BYTES_AHEAD: usize = 64 * 1024;
 /// connection whose client never says anything. A large packet on a slow link counts as it comes.
 const CUT_BYTES_HEARD: usize = 1024;
 
+/// Nodes of the index, or targets, that are about as much work as a small packet.
+const WORK_PER_UNIT: u64 = 128;
+
 const SECOND_CONNECT: Reject =
     Reject { reason: ReasonCode::ProtocolError, why: "second CONNECT on one network connection" };
 
@@ -349,8 +352,19 @@ impl Shard {
             return self.on_unwelcomed(now, id, frame, version, out);
         };
         let incoming = Incoming { frame, packet, owned, version, mount_bytes };
+        let work_before = self.index.cache.work();
         if let Err(reject) = self.on_packet(now, id, session, &incoming, out) {
             self.reject(now, id, reject, out);
+        }
+        self.charge_work(id, work_before, out);
+    }
+
+    /// A topic that many filters match, or that reaches very many, is more work than its packet.
+    pub(super) fn charge_work(&mut self, id: ConnId, work_before: u64, out: &mut Outbox) {
+        let units = (self.index.cache.work() - work_before) / WORK_PER_UNIT;
+        if units > 0 {
+            mark!(WorkCharged);
+            self.local.charge(id, u32::try_from(units).unwrap_or(u32::MAX), out);
         }
     }
 

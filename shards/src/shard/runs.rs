@@ -73,6 +73,7 @@ impl Shard {
         let Some(run) = Run::find(bytes, version, packet_bytes_max, takes) else {
             return Ran::NoRun;
         };
+        let work_before = self.index.cache.work();
         let Some(is_congested) = self.route_run(session, version, &run, out) else {
             mark!(RunSplit);
             return Ran::Split(run.packets.len());
@@ -82,6 +83,7 @@ impl Shard {
         counters.packets_received += u64::from(run.count);
         counters.messages_received += u64::from(run.count);
         self.local.charge(id, spent, out);
+        self.charge_work(id, work_before, out);
         if let Some(meter) = meter {
             self.local.paid(id, meter);
         }

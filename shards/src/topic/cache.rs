@@ -198,6 +198,7 @@ pub struct TargetCache {
     hits: Hits,
     hit_count: u64,
     miss_count: u64,
+    work: u64,
 }
 
 impl TargetCache {
@@ -214,6 +215,7 @@ impl TargetCache {
             hits: Hits::new(),
             hit_count: 0,
             miss_count: 0,
+            work: 0,
         }
     }
 
@@ -223,8 +225,20 @@ impl TargetCache {
         self.at(found)
     }
 
+    /// How many nodes of the index were looked at, and how many targets were answered, so far.
+    #[must_use]
+    pub fn work(&self) -> u64 {
+        self.work
+    }
+
     /// Computes or finds the answer for `topic`; [`Self::at`] gives it.
     pub fn lookup(&mut self, trie: &Trie, topic: &str) -> Found {
+        let found = self.look(trie, topic);
+        self.work += self.at(found).targets.len() as u64;
+        found
+    }
+
+    fn look(&mut self, trie: &Trie, topic: &str) -> Found {
         if topic.len() > TOPIC_BYTES_MAX {
             self.miss_count += 1;
             self.walk(trie, topic);
@@ -304,6 +318,7 @@ impl TargetCache {
         }
         self.hits.clear();
         trie.match_into(topic, &mut self.hits);
+        self.work += self.hits.scratch.nodes.len() as u64;
         trie.retain_seen(topic, &mut self.hits);
     }
 
