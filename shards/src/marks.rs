@@ -135,6 +135,8 @@ marks! {
     FiltersCut,
     /// A message looked at much of the index, or reached very many.
     WorkCharged,
+    /// Somebody with little to say came in while others had had their share.
+    Contended,
     /// A connection had its share of a turn.
     TurnSpent,
     /// A session that is gone stood in the index in more places than a turn takes.

@@ -38,6 +38,8 @@ pub(super) struct Conn {
     pub(super) sending: bool,
     /// It waits among [`super::sends::Sends`].
     pub(super) is_listed: bool,
+    /// The last send was a large one.
+    pub(super) is_sent_much: bool,
     /// [`super::layers::Layers`] has an entry for it.
     pub(super) is_layered: bool,
     /// Limits count it among the handshakes in progress.
@@ -81,6 +83,7 @@ impl Conns {
             cancelling: false,
             sending: false,
             is_listed: false,
+            is_sent_much: false,
             is_layered,
             is_newcomer: false,
         };

@@ -13,6 +13,9 @@ use super::orders::Crossing;
 use super::sends::Sends;
 use super::{Core, Reactor};
 
+/// A send of more tells of a subscriber to whom much comes.
+const MUCH_BYTES: usize = 1024;
+
 impl<C: Core> Reactor<C> {
     /// Applies one round of effects and forgets it.
     pub(super) fn apply(&mut self) {
@@ -29,10 +32,10 @@ impl<C: Core> Reactor<C> {
             self.read(conn, reading);
         }
         for &conn in &round.sends {
-            self.list(conn, Sends::push);
+            self.list(conn, round.is_contended, Sends::push);
         }
         for &conn in &round.bulk_sends {
-            self.list(conn, Sends::push_bulk);
+            self.list(conn, false, Sends::push_bulk);
         }
         while let Some(conn) = self.sends.next() {
             self.send_listed(conn);
@@ -139,9 +142,13 @@ impl<C: Core> Reactor<C> {
         self.receive_as_wanted(id);
     }
 
-    fn list(&mut self, id: ConnId, push: fn(&mut Sends, ConnId)) {
-        if let Some(conn) = self.conns.find(id) {
-            conn.is_listed = true;
+    /// While it matters, those that are sent much, or send more than their share, wait for the others.
+    fn list(&mut self, id: ConnId, is_contended: bool, push: fn(&mut Sends, ConnId)) {
+        let Some(conn) = self.conns.find(id) else { return };
+        conn.is_listed = true;
+        if is_contended && (conn.is_sent_much || conn.wanted != Reading::Stream) {
+            self.sends.push_bulk(id);
+        } else {
             push(&mut self.sends, id);
         }
     }
@@ -158,6 +165,7 @@ impl<C: Core> Reactor<C> {
     fn send(&mut self, id: ConnId) {
         let Some(conn) = self.conns.find(id) else { return };
         let output = self.core.take_output(id);
+        conn.is_sent_much = output.len() > MUCH_BYTES;
         if conn.is_layered {
             return self.send_through(id, output);
         }

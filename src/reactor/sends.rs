@@ -14,7 +14,7 @@ use shards::ids::ConnId;
 const SENDS_MAX: u32 = 64;
 
 /// Sends of a turn to the others.
-const BULK_SENDS_MAX: u32 = 8;
+const BULK_SENDS_MAX: u32 = 4;
 
 /// Connections that have something to send, in the order in which they came to.
 #[derive(Debug, Default)]

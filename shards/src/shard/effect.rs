@@ -69,6 +69,8 @@ pub struct Outbox {
     /// The same for connections whose client has subscribed to everything (a filter that begins with a
     /// wildcard). The shell may let them wait for the others.
     pub bulk_sends: Vec<ConnId>,
+    /// Some clients want much and others wait that want little: the shell may let the former wait too.
+    pub is_contended: bool,
     pub closes: Vec<(ConnId, Closing)>,
     /// Shards that were given mail, each once.
     pub doorbells: Vec<ShardId>,

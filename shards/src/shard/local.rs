@@ -21,14 +21,23 @@ use super::render::Rendered;
 /// as that of a SUBSCRIBE on its way, then cost no system call.
 const BACKLOG_BYTES_PAUSE: usize = 16 * 1024;
 
-/// Part of a whole share that a connection gets in a turn when it had more than one before, and part of
-/// one that all of those get together: others wait for all of them.
+/// Part of a whole share that a connection gets in a turn while others wait that want little, and part of
+/// one that all such connections get together.
 const METERED_PART: u32 = 8;
 const METERED_TOGETHER_PART: u32 = 2;
 
 /// Receives in a row that must bring little before a metered connection is read as it comes again. One
 /// would be the end of any burst, and the kernel would hand out the next burst as a whole.
 pub(super) const METERED_RECEIVES: u8 = 16;
+
+/// What a receive brings at most that counts as little, in packets: half of the shell's buffers.
+const LITTLE: u32 = 16;
+
+/// What a client has said at most in a turn that others must not keep waiting, in packets.
+const QUIET: u32 = 2;
+
+/// For so many turns after such a client was heard, connections that had their share get less.
+const CONTENDED_TURNS: u32 = 64;
 
 /// The part of a shard that faces its own clients.
 #[derive(Debug)]
@@ -51,6 +60,8 @@ pub(super) struct Local {
     pub(super) spent: Vec<ConnId>,
     /// How many they were in the turn before.
     pub(super) spent_before: u32,
+    /// Turns for which those that want little come first.
+    pub(super) contended_turns: u32,
     /// Operations for the store, until the end of the message or input at hand.
     pub(super) emitted: Vec<Emitted>,
     /// Connections to be ended because their client is too slow; done when the delivery is.
@@ -99,14 +110,33 @@ impl Local {
         }
     }
 
-    /// What a connection may do in a turn, in packets.
+    /// What a connection may do in a turn, in packets. Large shares make large batches, which cost less:
+    /// small ones are for when somebody else would wait for them.
     fn turn_share(&self, conn: &Conn) -> u32 {
         let most = self.settings.turn_packets_max;
-        if !conn.is_metered() {
+        if !conn.is_metered() || !self.is_contended() {
             return most;
         }
         let together = most / METERED_TOGETHER_PART / self.spent_before.max(1);
         together.min(most / METERED_PART).max(1)
+    }
+
+    /// Some clients send more than a turn takes, and others very little.
+    pub(super) fn is_contended(&self) -> bool {
+        self.contended_turns > 0
+    }
+
+    /// A receive of this connection is worked on. If it was little, and others bring more than a turn
+    /// takes, they are the ones that wait.
+    pub(super) fn weigh(&mut self, id: ConnId) {
+        if self.spent_before == 0 && self.spent.is_empty() {
+            return;
+        }
+        let Some(conn) = self.conns.get(id) else { return };
+        if self.turn_share(conn).saturating_sub(self.turn_left(conn)) <= QUIET {
+            mark!(Contended);
+            self.contended_turns = CONTENDED_TURNS;
+        }
     }
 
     /// What a connection may still do in this turn, in packets.
@@ -116,11 +146,7 @@ impl Local {
 
     /// A metered connection is read on: as it comes, if what came was little for a turn.
     pub(super) fn read_metered(&mut self, id: ConnId, received_bytes: usize, out: &mut Outbox) {
-        let Some(conn) = self.conns.get(id) else { return };
-        let used = self.turn_share(conn).saturating_sub(self.turn_left(conn));
-        // However little it may have while many others flood.
-        let little = self.settings.turn_packets_max / METERED_PART;
-        let is_little = used < little && units(received_bytes) <= little;
+        let is_little = units(received_bytes) <= LITTLE;
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.pauses.any() || conn.is_resumable || conn.is_taken_over {
             return;
@@ -166,6 +192,7 @@ impl Local {
             }
         }
         self.spent_before = u32::try_from(self.spent.len()).unwrap_or(u32::MAX);
+        self.contended_turns = self.contended_turns.saturating_sub(1);
         if self.spent.is_empty() {
             return;
         }

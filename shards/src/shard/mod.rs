@@ -173,6 +173,7 @@ impl Shard {
                 turn: 1,
                 spent: Vec::new(),
                 spent_before: 0,
+                contended_turns: 0,
                 overtaken: Vec::new(),
                 emitted: Vec::new(),
                 evicted: Vec::new(),
@@ -245,6 +246,7 @@ impl Shard {
     /// waited go on. Call it after each bounded batch, before the effects are applied.
     pub fn flush(&mut self, now: Now, out: &mut Outbox) {
         self.local.next_turn();
+        out.is_contended = self.local.is_contended();
         self.go_on_vacating();
         self.answer_deferred(now);
         self.resume_yielded(now, out);

@@ -117,6 +117,7 @@ impl Shard {
         if is_metered {
             self.local.read_metered(id, bytes.len(), out);
         }
+        self.local.weigh(id);
         self.ask_for_more(id, out);
     }
 
