@@ -407,8 +407,12 @@ impl Trie {
                 let number = nodes[at];
                 let node = self.nodes.node(number);
                 if is_open {
-                    held.extend(self.held_by_hash(node));
-                    nodes.extend(node.plus_child());
+                    if let Some(hash) = self.held_by_hash(node) {
+                        held.push(hash);
+                    }
+                    if let Some(plus) = node.plus_child() {
+                        nodes.push(plus);
+                    }
                 }
                 if let Some(child) = self.nodes.child_of(number, node, &key) {
                     nodes.push(child);
