@@ -353,7 +353,7 @@ impl<C: Core> Reactor<C> {
 
     /// Submits what the turn asked for, and waits if there is nothing to do.
     fn enter(&mut self, turn: Turn) -> io::Result<()> {
-        if turn == Turn::Busy || self.net.is_ready() {
+        if turn == Turn::Busy || self.net.has_completions() {
             return self.net.submit();
         }
         if self.core.has_work() {
@@ -372,14 +372,18 @@ impl<C: Core> Reactor<C> {
         if self.watch(watch) { self.sleep() } else { Ok(()) }
     }
 
-    /// Watches memory: true if nothing came for as long as `limit`; `None` watches until something
-    /// comes. The time counts as idle.
+    /// Watches memory: true if nothing came for as long as `limit`, or if only the kernel knows what did;
+    /// `None` watches until something comes. The time counts as idle.
     fn watch(&mut self, limit: Option<Duration>) -> bool {
         let start = monotonic();
         let deadline = self.next_alarm();
         let (slept, now) = loop {
             let now = monotonic();
-            if self.net.is_ready()
+            // An enter tells whether there is something. If there is not, it sleeps, as asked.
+            if self.net.is_called() {
+                break (limit.is_some(), now);
+            }
+            if self.net.has_completions()
                 || self.core.has_mail()
                 || self.stations.is_stopping() && self.stop == StopState::Running
                 || deadline.is_some_and(|deadline| deadline <= now)

@@ -269,13 +269,18 @@ impl NetRing {
         self.borrowed
     }
 
-    /// True if completions wait, or work that an enter would turn into completions. Reads memory only.
-    pub(super) fn is_ready(&mut self) -> bool {
-        if !self.ring.completion().is_empty() {
-            return true;
-        }
-        let submission = self.ring.submission();
-        submission.taskrun() || submission.cq_overflow()
+    /// True if completions wait. Reads memory only.
+    pub(super) fn has_completions(&mut self) -> bool {
+        !self.ring.completion().is_empty() || self.ring.submission().cq_overflow()
+    }
+
+    /// True if the kernel says that an enter would find work, and perhaps completions. It may be wrong:
+    /// it raises the flag after it has queued the work, so an enter on this thread can take the work
+    /// and lower the flag in between, and the flag then stays up until the next work. Whoever enters
+    /// without waiting for as long as it is up makes system calls for nothing all that time; an enter
+    /// that waits looks at the queue itself.
+    pub(super) fn is_called(&mut self) -> bool {
+        self.ring.submission().taskrun()
     }
 
     /// Submits what was asked for and runs the kernel's deferred work, without waiting. No system
@@ -547,7 +552,7 @@ mod tests {
         let ringer = std::sync::Arc::clone(&bell);
         let thread = std::thread::spawn(move || ringer.ring());
         net.submit_and_sleep(Some(Duration::from_secs(20))).unwrap();
-        assert!(net.is_ready());
+        assert!(net.has_completions());
         thread.join().unwrap();
     }
 
@@ -588,7 +593,7 @@ mod tests {
                     ended = Some((tag, result.is_err()));
                 }
             }
-            assert!(net.is_ready(), "the list is looked at only when all is reaped");
+            assert!(net.has_completions(), "the list is looked at only when all is reaped");
         }
         assert_eq!(ended, Some((ConnTag::new(old), true)));
         assert!(done.is_empty());
@@ -611,6 +616,6 @@ mod tests {
     fn a_sleep_ends_at_its_deadline() {
         let mut net = NetRing::new(SIZES).unwrap();
         net.submit_and_sleep(Some(Duration::from_micros(100))).unwrap();
-        assert!(!net.is_ready());
+        assert!(!net.has_completions());
     }
 }
