@@ -6,12 +6,14 @@
 //! [`Stations`].
 
 mod admit;
+mod bell;
 mod buffers;
 mod clock;
 mod completions;
 mod conns;
 mod core;
 mod effects;
+mod enter;
 mod layered;
 mod layers;
 mod listeners;

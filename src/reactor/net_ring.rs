@@ -13,11 +13,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
-use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::types::Fd;
 use io_uring::{IoUring, cqueue, opcode};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Shutdown};
@@ -25,6 +25,7 @@ use shards::ids::ConnId;
 use shards::shard::Output;
 
 use super::buffers::{BUFFER_GROUP, Buffers, Filled};
+use super::enter::Door;
 use super::op::{ConnTag, Op};
 use super::sending::{Next, Sending};
 
@@ -125,6 +126,8 @@ pub(super) struct Raw {
 
 /// See the module's documentation.
 pub(super) struct NetRing {
+    /// Before the ring, to be dropped first.
+    door: Door,
     ring: IoUring,
     buffers: ManuallyDrop<Buffers>,
     /// By connection index: what is being sent.
@@ -162,6 +165,7 @@ impl NetRing {
         let mut buffers = Buffers::new(sizes.count, sizes.bytes)?;
         buffers.register(&ring.submitter())?;
         Ok(Self {
+            door: Door::new(&ring),
             ring,
             buffers: ManuallyDrop::new(buffers),
             sends: Vec::new(),
@@ -288,18 +292,20 @@ impl NetRing {
     pub(super) fn submit(&mut self) -> io::Result<()> {
         self.refill();
         let submission = self.ring.submission();
-        let idle = submission.is_empty() && !submission.taskrun() && !submission.cq_overflow();
+        let count = submission.len();
+        let is_called = submission.taskrun() || submission.cq_overflow();
         drop(submission);
-        if idle { Ok(()) } else { tolerate(self.ring.submit_and_wait(0)) }
+        if count == 0 && !is_called {
+            return Ok(());
+        }
+        tolerate(self.door.submit(narrow(count), is_called))
     }
 
     /// Like [`Self::submit`], and sleeps until a completion comes or `timeout` is over.
     pub(super) fn submit_and_sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.refill();
-        let Some(timeout) = timeout else { return tolerate(self.ring.submit_and_wait(1)) };
-        let timeout = Timespec::from(timeout);
-        let args = SubmitArgs::new().timespec(&timeout);
-        tolerate(self.ring.submitter().submit_with_args(1, &args))
+        let count = self.ring.submission().len();
+        tolerate(self.door.submit_and_wait(narrow(count), timeout))
     }
 
     /// Appends at most `max` completions to `batch`.
@@ -460,11 +466,16 @@ fn build_ring(submissions: u32, completions: u32) -> io::Result<IoUring> {
         .build(submissions)
 }
 
+/// Entries in a queue, as the kernel counts them.
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 /// Errors of an enter that the next turn heals: interrupted, the timeout is over, completions must be
 /// reaped first.
-fn tolerate(entered: io::Result<usize>) -> io::Result<()> {
+fn tolerate(entered: io::Result<()>) -> io::Result<()> {
     match entered {
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         Err(error) => match error.raw_os_error() {
             Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN) => Ok(()),
             _ => Err(error),
@@ -494,32 +505,13 @@ pub(crate) fn probe(sizes: BufferSizes) -> io::Result<Vec<&'static str>> {
         .collect())
 }
 
-/// A descriptor that wakes the shard which watches it; any thread may ring it.
-#[derive(Debug)]
-pub(crate) struct Bell(OwnedFd);
-
-impl Bell {
-    pub(crate) fn new() -> io::Result<Self> {
-        use rustix::event::{EventfdFlags, eventfd};
-        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
-    }
-
-    pub(crate) fn ring(&self) {
-        // Full (EAGAIN) means rung many times over.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
-    }
-
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::os::fd::IntoRawFd as _;
     use std::os::unix::net::UnixStream;
 
+    use super::super::bell::Bell;
     use super::*;
 
     const SIZES: BufferSizes = BufferSizes { count: 2, bytes: 256 };
