@@ -6,6 +6,7 @@
 //! [`Stations`].
 
 mod admit;
+mod alarm;
 mod bell;
 mod buffers;
 mod clock;
@@ -407,10 +408,10 @@ impl<C: Core> Reactor<C> {
     /// Submits, and sleeps in the net ring until a completion, a doorbell or the next deadline.
     fn sleep(&mut self) -> io::Result<()> {
         let start = monotonic();
-        let timeout = self.next_alarm().map(|alarm| alarm.since(start));
+        let alarm = self.next_alarm();
         let may_sleep = self.stations.lie_down(self.shard, || self.core.has_mail());
-        let result = if may_sleep && timeout != Some(Duration::ZERO) {
-            let result = self.net.submit_and_sleep(timeout);
+        let result = if may_sleep && alarm.is_none_or(|alarm| alarm > start) {
+            let result = self.net.sleep_until(alarm);
             self.load.add_idle(monotonic().since(start));
             result
         } else {

@@ -23,7 +23,9 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, Shutdown};
 use shards::ids::ConnId;
 use shards::shard::Output;
+use shards::time::Time;
 
+use super::alarm::Alarm;
 use super::buffers::{BUFFER_GROUP, Buffers, Filled};
 use super::enter::Door;
 use super::op::{ConnTag, Op};
@@ -129,6 +131,7 @@ pub(super) struct NetRing {
     /// Before the ring, to be dropped first.
     door: Door,
     ring: IoUring,
+    alarm: Alarm,
     buffers: ManuallyDrop<Buffers>,
     /// By connection index: what is being sent.
     sends: Vec<Option<Box<Sending>>>,
@@ -166,6 +169,7 @@ impl NetRing {
         buffers.register(&ring.submitter())?;
         Ok(Self {
             door: Door::new(&ring),
+            alarm: Alarm::default(),
             ring,
             buffers: ManuallyDrop::new(buffers),
             sends: Vec::new(),
@@ -308,6 +312,21 @@ impl NetRing {
         tolerate(self.door.submit_and_wait(narrow(count), timeout))
     }
 
+    /// Like [`Self::submit`], and sleeps until a completion comes or the time of `alarm`, or one that
+    /// was named before and is not over.
+    pub(super) fn sleep_until(&mut self, alarm: Option<Time>) -> io::Result<()> {
+        if let Some(alarm) = alarm {
+            self.set_alarm(alarm);
+        }
+        self.submit_and_sleep(None)
+    }
+
+    fn set_alarm(&mut self, alarm: Time) {
+        if let Some(entry) = self.alarm.set(alarm) {
+            self.push(entry);
+        }
+    }
+
     /// Appends at most `max` completions to `batch`.
     pub(super) fn reap(&mut self, max: usize, batch: &mut Vec<Raw>) {
         let completions = self.ring.completion().take(max);
@@ -372,6 +391,10 @@ impl NetRing {
             }
             Some(Op::Send(tag)) => self.on_sent(tag, result),
             Some(Op::Bell) => Completion::Bell { armed },
+            Some(Op::Alarm) => {
+                self.alarm.fired();
+                Completion::Nothing
+            }
             Some(Op::Forget | Op::Doorbell) | None => Completion::Nothing,
         }
     }
@@ -512,6 +535,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::super::bell::Bell;
+    use super::super::clock::monotonic;
     use super::*;
 
     const SIZES: BufferSizes = BufferSizes { count: 2, bytes: 256 };
@@ -602,6 +626,29 @@ mod tests {
         net.close(full);
         net.close(socket);
         net.submit().unwrap();
+    }
+
+    #[test]
+    fn a_sleep_ends_at_the_nearest_deadline_that_was_named() {
+        let mut net = NetRing::new(SIZES).unwrap();
+        let far = monotonic() + Duration::from_secs(3600);
+        let mut batch = Vec::new();
+        let mut sleep = |alarms: &[Time]| {
+            let (&last, before) = alarms.split_last().unwrap();
+            for &alarm in before {
+                net.set_alarm(alarm);
+                net.submit().unwrap();
+            }
+            net.sleep_until(Some(last)).unwrap();
+            assert!(alarms.iter().any(|&alarm| monotonic() >= alarm));
+            net.reap(10, &mut batch);
+            assert_eq!(batch.len(), 1, "one timer, whatever was named");
+            net.interpret(batch.remove(0));
+        };
+        let soon = || monotonic() + Duration::from_millis(5);
+        sleep(&[far, soon()]);
+        sleep(&[soon(), far]);
+        sleep(&[soon()]);
     }
 
     #[test]
