@@ -115,10 +115,11 @@ pub struct Reactor<C> {
     load: LoadMeter,
     memory: GiveBack,
     notes: Notes,
-    /// Effects of the inputs given since the last round.
-    outbox: Outbox,
-    /// The round that is being applied; swapped with `outbox`, so that both keep their memory.
-    applied: Outbox,
+    /// Effects of the inputs given since the last round. Boxed, so that a round costs two addresses.
+    outbox: Box<Outbox>,
+    /// That of the last round, empty: becomes the next `outbox`, so that both keep their memory. `None`
+    /// while a round is applied, and before the first.
+    applied: Option<Box<Outbox>>,
     batch: Vec<Raw>,
     sent: Vec<(ConnTag, Output)>,
     /// Somebody waits for a send of this turn: its end must be looked at before a sleep.
@@ -204,8 +205,8 @@ impl<C: Core> Reactor<C> {
             load: LoadMeter::new(now),
             memory: GiveBack::default(),
             notes: Notes::new(parts.shard, now),
-            outbox: Outbox::default(),
-            applied: Outbox::default(),
+            outbox: Box::default(),
+            applied: None,
             batch: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
             sent: Vec::new(),
             is_send_awaited: false,
@@ -412,7 +413,7 @@ impl<C: Core> Reactor<C> {
         let may_sleep = self.stations.lie_down(self.shard, || self.core.has_mail());
         let result = if may_sleep && alarm.is_none_or(|alarm| alarm > start) {
             let result = self.net.sleep_until(alarm);
-            self.load.add_idle(monotonic().since(start));
+            self.load.add_idle(self.clock.wake().since(start));
             result
         } else {
             self.net.submit()
