@@ -25,22 +25,33 @@ fn micros(clock: ClockId) -> u64 {
 pub(super) struct Clock {
     now: Now,
     wall_read: Time,
+    /// The time was read at the end of a sleep, and nothing has happened since.
+    is_fresh: bool,
 }
 
 impl Clock {
     pub(super) fn new() -> Self {
         let time = monotonic();
         let unix_secs = micros(ClockId::Realtime) / 1_000_000;
-        Self { now: Now { time, unix_secs }, wall_read: time }
+        Self { now: Now { time, unix_secs }, wall_read: time, is_fresh: false }
     }
 
     pub(super) fn now(&self) -> Now {
         self.now
     }
 
-    /// Reads the clock.
-    pub(super) fn tick(&mut self) -> Now {
+    /// Reads the clock at the end of a sleep. The turn that follows begins at that time.
+    pub(super) fn wake(&mut self) -> Time {
         self.now.time = monotonic();
+        self.is_fresh = true;
+        self.now.time
+    }
+
+    /// Reads the clock, unless a sleep has ended just now.
+    pub(super) fn tick(&mut self) -> Now {
+        if !std::mem::take(&mut self.is_fresh) {
+            self.now.time = monotonic();
+        }
         if self.now.time.since(self.wall_read) >= WALL_CLOCK_READ_EVERY {
             self.wall_read = self.now.time;
             self.now.unix_secs = micros(ClockId::Realtime) / 1_000_000;
@@ -99,5 +110,14 @@ mod tests {
         let before = clock.now().time;
         assert!(clock.tick().time >= before);
         assert!(clock.now().unix_secs > 1_600_000_000);
+    }
+
+    #[test]
+    fn a_turn_begins_when_the_sleep_before_it_ends() {
+        let mut clock = Clock::new();
+        let woken = clock.wake();
+        while monotonic() == woken {}
+        assert_eq!(clock.tick().time, woken);
+        assert!(clock.tick().time > woken, "the time of a sleep's end serves one turn");
     }
 }

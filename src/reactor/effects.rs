@@ -19,10 +19,10 @@ const MUCH_BYTES: usize = 1024;
 impl<C: Core> Reactor<C> {
     /// Applies one round of effects and forgets it.
     pub(super) fn apply(&mut self) {
-        std::mem::swap(&mut self.outbox, &mut self.applied);
+        let mut round = self.applied.take().unwrap_or_default();
+        std::mem::swap(&mut self.outbox, &mut round);
         // Both lists are ours, `stopped` is the core's last word.
-        self.outbox.stopped = self.applied.stopped;
-        let mut round = std::mem::take(&mut self.applied);
+        self.outbox.stopped = round.stopped;
 
         for &(conn, to) in &round.releases {
             self.release(conn, to);
@@ -62,7 +62,7 @@ impl<C: Core> Reactor<C> {
             self.hear(Input::Stored { ticket, outcome: StoreOutcome::Failed });
         }
         round.clear();
-        self.applied = round;
+        self.applied = Some(round);
     }
 
     /// Gives connections that came from other shards a number of this one.

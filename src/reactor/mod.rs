@@ -6,12 +6,15 @@
 //! [`Stations`].
 
 mod admit;
+mod alarm;
+mod bell;
 mod buffers;
 mod clock;
 mod completions;
 mod conns;
 mod core;
 mod effects;
+mod enter;
 mod layered;
 mod layers;
 mod listeners;
@@ -114,10 +117,11 @@ pub struct Reactor<C> {
     load: LoadMeter,
     memory: GiveBack,
     notes: Notes,
-    /// Effects of the inputs given since the last round.
-    outbox: Outbox,
-    /// The round that is being applied; swapped with `outbox`, so that both keep their memory.
-    applied: Outbox,
+    /// Effects of the inputs given since the last round. Boxed, so that a round costs two addresses.
+    outbox: Box<Outbox>,
+    /// That of the last round, empty: becomes the next `outbox`, so that both keep their memory. `None`
+    /// while a round is applied, and before the first.
+    applied: Option<Box<Outbox>>,
     batch: Vec<Raw>,
     /// Connections that the core has something for.
     sends: Sends,
@@ -205,8 +209,8 @@ impl<C: Core> Reactor<C> {
             load: LoadMeter::new(now),
             memory: GiveBack::default(),
             notes: Notes::new(parts.shard, now),
-            outbox: Outbox::default(),
-            applied: Outbox::default(),
+            outbox: Box::default(),
+            applied: None,
             batch: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
             sends: Sends::default(),
             sent: Vec::new(),
@@ -360,7 +364,7 @@ impl<C: Core> Reactor<C> {
 
     /// Submits what the turn asked for, and waits if there is nothing to do.
     fn enter(&mut self, turn: Turn) -> io::Result<()> {
-        if turn == Turn::Busy || self.net.is_ready() {
+        if turn == Turn::Busy || self.net.has_completions() {
             return self.net.submit();
         }
         if self.core.has_work() {
@@ -379,14 +383,18 @@ impl<C: Core> Reactor<C> {
         if self.watch(watch) { self.sleep() } else { Ok(()) }
     }
 
-    /// Watches memory: true if nothing came for as long as `limit`; `None` watches until something
-    /// comes. The time counts as idle.
+    /// Watches memory: true if nothing came for as long as `limit`, or if only the kernel knows what did;
+    /// `None` watches until something comes. The time counts as idle.
     fn watch(&mut self, limit: Option<Duration>) -> bool {
         let start = monotonic();
         let deadline = self.next_alarm();
         let (slept, now) = loop {
             let now = monotonic();
-            if self.net.is_ready()
+            // An enter tells whether there is something. If there is not, it sleeps, as asked.
+            if self.net.is_called() {
+                break (limit.is_some(), now);
+            }
+            if self.net.has_completions()
                 || self.core.has_mail()
                 || self.stations.is_stopping() && self.stop == StopState::Running
                 || deadline.is_some_and(|deadline| deadline <= now)
@@ -408,11 +416,11 @@ impl<C: Core> Reactor<C> {
     /// Submits, and sleeps in the net ring until a completion, a doorbell or the next deadline.
     fn sleep(&mut self) -> io::Result<()> {
         let start = monotonic();
-        let timeout = self.next_alarm().map(|alarm| alarm.since(start));
+        let alarm = self.next_alarm();
         let may_sleep = self.stations.lie_down(self.shard, || self.core.has_mail());
-        let result = if may_sleep && timeout != Some(Duration::ZERO) {
-            let result = self.net.submit_and_sleep(timeout);
-            self.load.add_idle(monotonic().since(start));
+        let result = if may_sleep && alarm.is_none_or(|alarm| alarm > start) {
+            let result = self.net.sleep_until(alarm);
+            self.load.add_idle(self.clock.wake().since(start));
             result
         } else {
             self.net.submit()

@@ -13,18 +13,21 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
-use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::types::Fd;
 use io_uring::{IoUring, cqueue, opcode};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Shutdown};
 use shards::ids::ConnId;
 use shards::shard::Output;
+use shards::time::Time;
 
+use super::alarm::Alarm;
 use super::buffers::{BUFFER_GROUP, Buffers, Filled};
+use super::enter::Door;
 use super::op::{ConnTag, Op};
 use super::sending::{Next, Sending};
 
@@ -125,7 +128,10 @@ pub(super) struct Raw {
 
 /// See the module's documentation.
 pub(super) struct NetRing {
+    /// Before the ring, to be dropped first.
+    door: Door,
     ring: IoUring,
+    alarm: Alarm,
     buffers: ManuallyDrop<Buffers>,
     /// By connection index: what is being sent.
     sends: Vec<Option<Box<Sending>>>,
@@ -162,6 +168,8 @@ impl NetRing {
         let mut buffers = Buffers::new(sizes.count, sizes.bytes)?;
         buffers.register(&ring.submitter())?;
         Ok(Self {
+            door: Door::new(&ring),
+            alarm: Alarm::default(),
             ring,
             buffers: ManuallyDrop::new(buffers),
             sends: Vec::new(),
@@ -269,13 +277,18 @@ impl NetRing {
         self.borrowed
     }
 
-    /// True if completions wait, or work that an enter would turn into completions. Reads memory only.
-    pub(super) fn is_ready(&mut self) -> bool {
-        if !self.ring.completion().is_empty() {
-            return true;
-        }
-        let submission = self.ring.submission();
-        submission.taskrun() || submission.cq_overflow()
+    /// True if completions wait. Reads memory only.
+    pub(super) fn has_completions(&mut self) -> bool {
+        !self.ring.completion().is_empty() || self.ring.submission().cq_overflow()
+    }
+
+    /// True if the kernel says that an enter would find work, and perhaps completions. It may be wrong:
+    /// it raises the flag after it has queued the work, so an enter on this thread can take the work
+    /// and lower the flag in between, and the flag then stays up until the next work. Whoever enters
+    /// without waiting for as long as it is up makes system calls for nothing all that time; an enter
+    /// that waits looks at the queue itself.
+    pub(super) fn is_called(&mut self) -> bool {
+        self.ring.submission().taskrun()
     }
 
     /// Submits what was asked for and runs the kernel's deferred work, without waiting. No system
@@ -283,18 +296,35 @@ impl NetRing {
     pub(super) fn submit(&mut self) -> io::Result<()> {
         self.refill();
         let submission = self.ring.submission();
-        let idle = submission.is_empty() && !submission.taskrun() && !submission.cq_overflow();
+        let count = submission.len();
+        let is_called = submission.taskrun() || submission.cq_overflow();
         drop(submission);
-        if idle { Ok(()) } else { tolerate(self.ring.submit_and_wait(0)) }
+        if count == 0 && !is_called {
+            return Ok(());
+        }
+        tolerate(self.door.submit(narrow(count), is_called))
     }
 
     /// Like [`Self::submit`], and sleeps until a completion comes or `timeout` is over.
     pub(super) fn submit_and_sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.refill();
-        let Some(timeout) = timeout else { return tolerate(self.ring.submit_and_wait(1)) };
-        let timeout = Timespec::from(timeout);
-        let args = SubmitArgs::new().timespec(&timeout);
-        tolerate(self.ring.submitter().submit_with_args(1, &args))
+        let count = self.ring.submission().len();
+        tolerate(self.door.submit_and_wait(narrow(count), timeout))
+    }
+
+    /// Like [`Self::submit`], and sleeps until a completion comes or the time of `alarm`, or one that
+    /// was named before and is not over.
+    pub(super) fn sleep_until(&mut self, alarm: Option<Time>) -> io::Result<()> {
+        if let Some(alarm) = alarm {
+            self.set_alarm(alarm);
+        }
+        self.submit_and_sleep(None)
+    }
+
+    fn set_alarm(&mut self, alarm: Time) {
+        if let Some(entry) = self.alarm.set(alarm) {
+            self.push(entry);
+        }
     }
 
     /// Appends at most `max` completions to `batch`.
@@ -361,6 +391,10 @@ impl NetRing {
             }
             Some(Op::Send(tag)) => self.on_sent(tag, result),
             Some(Op::Bell) => Completion::Bell { armed },
+            Some(Op::Alarm) => {
+                self.alarm.fired();
+                Completion::Nothing
+            }
             Some(Op::Forget | Op::Doorbell) | None => Completion::Nothing,
         }
     }
@@ -455,11 +489,16 @@ fn build_ring(submissions: u32, completions: u32) -> io::Result<IoUring> {
         .build(submissions)
 }
 
+/// Entries in a queue, as the kernel counts them.
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 /// Errors of an enter that the next turn heals: interrupted, the timeout is over, completions must be
 /// reaped first.
-fn tolerate(entered: io::Result<usize>) -> io::Result<()> {
+fn tolerate(entered: io::Result<()>) -> io::Result<()> {
     match entered {
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         Err(error) => match error.raw_os_error() {
             Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN) => Ok(()),
             _ => Err(error),
@@ -489,32 +528,14 @@ pub(crate) fn probe(sizes: BufferSizes) -> io::Result<Vec<&'static str>> {
         .collect())
 }
 
-/// A descriptor that wakes the shard which watches it; any thread may ring it.
-#[derive(Debug)]
-pub(crate) struct Bell(OwnedFd);
-
-impl Bell {
-    pub(crate) fn new() -> io::Result<Self> {
-        use rustix::event::{EventfdFlags, eventfd};
-        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
-    }
-
-    pub(crate) fn ring(&self) {
-        // Full (EAGAIN) means rung many times over.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
-    }
-
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::os::fd::IntoRawFd as _;
     use std::os::unix::net::UnixStream;
 
+    use super::super::bell::Bell;
+    use super::super::clock::monotonic;
     use super::*;
 
     const SIZES: BufferSizes = BufferSizes { count: 2, bytes: 256 };
@@ -547,7 +568,7 @@ mod tests {
         let ringer = std::sync::Arc::clone(&bell);
         let thread = std::thread::spawn(move || ringer.ring());
         net.submit_and_sleep(Some(Duration::from_secs(20))).unwrap();
-        assert!(net.is_ready());
+        assert!(net.has_completions());
         thread.join().unwrap();
     }
 
@@ -588,7 +609,7 @@ mod tests {
                     ended = Some((tag, result.is_err()));
                 }
             }
-            assert!(net.is_ready(), "the list is looked at only when all is reaped");
+            assert!(net.has_completions(), "the list is looked at only when all is reaped");
         }
         assert_eq!(ended, Some((ConnTag::new(old), true)));
         assert!(done.is_empty());
@@ -608,9 +629,32 @@ mod tests {
     }
 
     #[test]
+    fn a_sleep_ends_at_the_nearest_deadline_that_was_named() {
+        let mut net = NetRing::new(SIZES).unwrap();
+        let far = monotonic() + Duration::from_secs(3600);
+        let mut batch = Vec::new();
+        let mut sleep = |alarms: &[Time]| {
+            let (&last, before) = alarms.split_last().unwrap();
+            for &alarm in before {
+                net.set_alarm(alarm);
+                net.submit().unwrap();
+            }
+            net.sleep_until(Some(last)).unwrap();
+            assert!(alarms.iter().any(|&alarm| monotonic() >= alarm));
+            net.reap(10, &mut batch);
+            assert_eq!(batch.len(), 1, "one timer, whatever was named");
+            net.interpret(batch.remove(0));
+        };
+        let soon = || monotonic() + Duration::from_millis(5);
+        sleep(&[far, soon()]);
+        sleep(&[soon(), far]);
+        sleep(&[soon()]);
+    }
+
+    #[test]
     fn a_sleep_ends_at_its_deadline() {
         let mut net = NetRing::new(SIZES).unwrap();
         net.submit_and_sleep(Some(Duration::from_micros(100))).unwrap();
-        assert!(!net.is_ready());
+        assert!(!net.has_completions());
     }
 }

@@ -41,6 +41,8 @@ pub(super) enum Op {
     Bell,
     /// Another shard's doorbell.
     Doorbell,
+    /// The timer that ends a sleep.
+    Alarm,
 }
 
 impl Op {
@@ -52,6 +54,7 @@ impl Op {
             Self::Send(tag) => (3, tag.generation, tag.index),
             Self::Bell => (4, 0, 0),
             Self::Doorbell => (5, 0, 0),
+            Self::Alarm => (6, 0, 0),
         };
         kind << 56 | u64::from(generation) << INDEX_BITS | u64::from(index)
     }
@@ -69,6 +72,7 @@ impl Op {
             3 => Some(Self::Send(tag)),
             4 => Some(Self::Bell),
             5 => Some(Self::Doorbell),
+            6 => Some(Self::Alarm),
             _ => None,
         }
     }
@@ -88,6 +92,7 @@ mod tests {
             Op::Send(tag),
             Op::Bell,
             Op::Doorbell,
+            Op::Alarm,
         ] {
             assert_eq!(Op::unpack(op.pack()), Some(op));
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use shards::ids::ShardId;
 
-use super::net_ring::Bell;
+use super::bell::Bell;
 use super::orders::{Crossing, Order};
 use super::sleeper::Sleeper;
 

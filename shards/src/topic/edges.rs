@@ -64,8 +64,31 @@ impl Edges {
     #[inline(always)]
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let segment = self.segments.get(segment(hash))?;
+        let home = segment.home(entry(hash, 0));
         let wanted = hash_part(entry(hash, 0));
-        for line in segment.lines.get(segment.home(entry(hash, 0))..)? {
+        let line = segment.lines.get(home)?;
+        let at = line.count_below(wanted);
+        let Some((&found, &node)) = line.hashes.get(at).zip(line.nodes.get(at)) else {
+            return segment.find_from(home + 1, wanted, is_it);
+        };
+        if found != wanted || node == NO_NODE {
+            return None;
+        }
+        if is_it(node) { Some(node) } else { segment.find_from(home, wanted, is_it) }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let lines: usize = self.segments.iter().map(|segment| segment.lines.capacity()).sum();
+        lines * size_of::<Line>() + self.segments.capacity() * size_of::<Segment>()
+    }
+}
+
+impl Segment {
+    /// Apart, as what is looked for mostly is the first with its hash, and where it belongs.
+    #[cold]
+    #[inline(never)]
+    fn find_from(&self, line: usize, wanted: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        for line in self.lines.get(line..)? {
             for at in line.count_below(wanted)..LINE {
                 let node = line.nodes[at];
                 if line.hashes[at] != wanted || node == NO_NODE {
@@ -79,13 +102,6 @@ impl Edges {
         None
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        let lines: usize = self.segments.iter().map(|segment| segment.lines.capacity()).sum();
-        lines * size_of::<Line>() + self.segments.capacity() * size_of::<Segment>()
-    }
-}
-
-impl Segment {
     fn insert(&mut self, entry: u64) {
         // At most four fifths full: beyond, too many lines overflow.
         if (self.count + 1) * 5 > self.width * LINE * 4 {

@@ -48,7 +48,7 @@ impl Held {
             Self::One(one) => (ONE, one),
             Self::Many(many) => (MANY, many),
         };
-        // Each place belongs to a node, and there are fewer than 2^29 of those.
+        // Each place belongs to a node, and there are fewer than 2^30 of those.
         debug_assert!(value <= VALUE_MASK);
         tag << TAG_SHIFT | value
     }

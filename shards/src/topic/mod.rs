@@ -15,6 +15,7 @@ pub mod trie;
 mod edges;
 mod epochs;
 mod held;
+mod node;
 mod nodes;
 mod roster;
 mod slab;

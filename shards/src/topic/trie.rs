@@ -19,7 +19,8 @@ use super::epochs::{Epochs, Stamp};
 use super::hash::Seeded;
 use super::held::Held;
 use super::name::levels;
-use super::nodes::{NODES_MAX, Node, Nodes, ROOT};
+use super::node::{Node, ROOT};
+use super::nodes::Nodes;
 use super::roster::Roster;
 use super::share::ShareGroup;
 pub use super::share::{GroupId, RemoteMembers};
@@ -95,8 +96,7 @@ impl Trie {
     /// Whether a filter of this many levels can be added. Past 500 million nodes it cannot.
     #[must_use]
     pub fn has_room(&self, levels_count: u16) -> bool {
-        let room = (NODES_MAX as usize).saturating_sub(self.nodes.count());
-        room > usize::from(levels_count) + 1
+        self.nodes.has_room(usize::from(levels_count) + 1)
     }
 
     /// Adds an ordinary subscription, or gives the one that is there new options.
@@ -406,11 +406,11 @@ impl Trie {
             while at < end {
                 let number = nodes[at];
                 let node = self.nodes.node(number);
-                if is_open && node.has_wildcard() {
-                    if let Some(hash) = self.held_by_hash(number, node) {
+                if is_open {
+                    if let Some(hash) = self.held_by_hash(node) {
                         held.push(hash);
                     }
-                    if let Some(plus) = self.nodes.plus_child(number, node) {
+                    if let Some(plus) = node.plus_child() {
                         nodes.push(plus);
                     }
                 }
@@ -426,14 +426,14 @@ impl Trie {
         }
         for &number in nodes.get(at..).unwrap_or_default() {
             let node = self.nodes.node(number);
-            held.extend(self.held_by_hash(number, node));
+            held.extend(self.held_by_hash(node));
             held.push(node.held);
         }
     }
 
     /// What hangs on the node's `#`.
-    fn held_by_hash(&self, number: u32, node: &Node) -> Option<u32> {
-        self.nodes.hash_child(number, node).map(|hash| self.nodes.node(hash).held)
+    fn held_by_hash(&self, node: &Node) -> Option<u32> {
+        node.hash_child().map(|hash| self.nodes.node(hash).held)
     }
 
     fn collect(&self, held: u32, hits: &mut Hits) {
