@@ -97,6 +97,16 @@ fn bytes_before_slash(word: u64) -> Option<u32> {
     (slashes != 0).then(|| slashes.trailing_zeros() / 8)
 }
 
+/// Where the first `/` is, eight bytes at a time: a level may have 65,535. What is behind the last whole
+/// word is not looked at; a window of `/` stands there.
+fn slash(bytes: &[u8]) -> Option<usize> {
+    let (words, _) = bytes.as_chunks::<8>();
+    let before = |word: &[u8; 8]| bytes_before_slash(u64::from_le_bytes(*word));
+    let (at, count) =
+        words.iter().map(before).enumerate().find_map(|(at, found)| Some((at, found?)))?;
+    Some(8 * at + count as usize)
+}
+
 /// A mask for up to seven bytes.
 #[inline]
 fn low_bytes(count: u32) -> u64 {
@@ -167,7 +177,7 @@ impl<'a> Iterator for TopicKeys<'a> {
         let text = Text::cut(self.rest.first_chunk::<WINDOW>()?);
         let count = match text {
             Some(text) => usize::from(text.count()),
-            None => self.rest.iter().position(|&byte| byte == b'/')?,
+            None => slash(self.rest)?,
         };
         let (level, rest) = self.rest.split_at_checked(count)?;
         self.rest = rest.get(1..)?;

@@ -218,15 +218,15 @@ impl Trie {
 
     /// The node's filter, appended.
     pub fn filter_text(&self, node: NodeId, out: &mut String) {
+        let mut bytes = std::mem::take(out).into_bytes();
         for (index, node) in self.nodes.path(node.0).into_iter().enumerate() {
             if index > 0 {
-                out.push('/');
+                bytes.push(b'/');
             }
-            // Levels come from `&str`s cut at a one-byte character.
-            self.nodes.with_level(node, |level| {
-                out.push_str(std::str::from_utf8(level).unwrap_or_default());
-            });
+            self.nodes.with_level(node, |level| bytes.extend_from_slice(level));
         }
+        // Levels come from `&str`s cut at a one-byte character.
+        *out = String::from_utf8(bytes).unwrap_or_default();
     }
 
     /// The session's client is below a mount point of so many bytes: what [`Self::hides`] looks at for
