@@ -19,6 +19,7 @@ const CORE_DEPENDENCIES: &[&str] = &["bytes", "hashbrown", "rtrb"];
 const UNSAFE_FILES: &[&str] = &[
     "src/reactor/net_ring.rs",
     "src/reactor/buffers.rs",
+    "src/reactor/enter.rs",
     "src/reactor/memory.rs",
     "tests/allocations.rs",
     "shards/tests/threads/planted.rs",

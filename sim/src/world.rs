@@ -561,6 +561,7 @@ impl World {
             } else if wire.is_finishing
                 && !wire.is_finished
                 && wire.sending.is_none()
+                && !wire.is_listed
                 && wire.place.is_some_and(|(at, _)| self.nodes[at].batch_count == 0)
             {
                 self.steps.push(Step::Finish(at));

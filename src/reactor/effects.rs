@@ -203,6 +203,8 @@ impl<C: Core> Reactor<C> {
     /// Ends our side of the finishing connections that have nothing more to send.
     fn finish_drained(&mut self) {
         for id in std::mem::take(&mut self.finishing) {
+            // What was said last may wait for its turn.
+            self.send_listed(id);
             let Some(conn) = self.conns.find(id) else { continue };
             if conn.phase != Phase::Finishing || conn.sending {
                 continue;

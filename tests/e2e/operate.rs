@@ -82,6 +82,43 @@ fn print_config_prints_what_was_resolved() {
     std::fs::remove_file(&file).expect("the file is ours");
 }
 
+/// More sends than a turn makes: what waits for a later one goes out all the same, and in order.
+#[test]
+fn sigterm_says_goodbye_to_those_whose_messages_wait() {
+    for shards in [1, 2] {
+        let mut broker = Broker::start(shards);
+        if broker.deviates("2.0.11 closes without 0x8B") {
+            return;
+        }
+        let mut clients: Vec<Client> = (0..200)
+            .map(|number| {
+                let mut client = Client::plain(&broker, 5, &format!("stop-{number}"));
+                client.subscribe(if number % 2 == 0 { "#" } else { "stop/messages" }, 0);
+                client
+            })
+            .collect();
+        let mut publisher = Client::plain(&broker, 5, "stop-publisher");
+        for number in 0..50 {
+            publisher.publish("stop/messages", number.to_string(), 1);
+        }
+        broker.signal(Signal::TERM);
+        for client in &mut clients {
+            let mut seen = client.until_end();
+            let last = seen.pop();
+            assert!(matches!(last, Some(Packet::Disconnect { code: 0x8B, .. })), "{last:?}");
+            // `#` has no `$SYS` in it.
+            let text = |packet| match packet {
+                Packet::Publish(publish) => publish.text().to_owned(),
+                other => panic!("not a PUBLISH: {other:?}"),
+            };
+            let seen: Vec<String> = seen.into_iter().map(text).collect();
+            let sent: Vec<String> = (0..50).map(|number| number.to_string()).collect();
+            assert_eq!(seen, sent);
+        }
+        assert_eq!(broker.wait(STOP_MAX).expect("the broker ends in time").code(), Some(0));
+    }
+}
+
 /// Clients are told, wills reach those that are still there, and the process ends by itself.
 #[test]
 fn sigterm_says_goodbye() {
