@@ -128,10 +128,15 @@ impl Local {
 
     /// A receive of this connection is worked on. If it was little, and others bring more than a turn
     /// takes, they are the ones that wait.
+    #[inline]
     pub(super) fn weigh(&mut self, id: ConnId) {
-        if self.spent_before == 0 && self.spent.is_empty() {
-            return;
+        if self.spent_before > 0 || !self.spent.is_empty() {
+            self.weigh_in_flood(id);
         }
+    }
+
+    #[cold]
+    fn weigh_in_flood(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else { return };
         if self.turn_share(conn).saturating_sub(self.turn_left(conn)) <= QUIET {
             mark!(Contended);

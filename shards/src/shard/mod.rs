@@ -247,7 +247,9 @@ impl Shard {
     pub fn flush(&mut self, now: Now, out: &mut Outbox) {
         self.local.next_turn();
         out.is_contended = self.local.is_contended();
-        self.go_on_vacating();
+        if !self.vacating.is_empty() {
+            self.go_on_vacating();
+        }
         self.answer_deferred(now);
         self.resume_yielded(now, out);
         if self.recheck.is_under_way() {

@@ -361,11 +361,13 @@ impl Shard {
     }
 
     /// A topic that many filters match, or that reaches very many, is more work than its packet.
+    #[inline]
     pub(super) fn charge_work(&mut self, id: ConnId, work_before: u64, out: &mut Outbox) {
-        let units = (self.index.cache.work() - work_before) / WORK_PER_UNIT;
-        if units > 0 {
+        let work = self.index.cache.work() - work_before;
+        if work >= WORK_PER_UNIT {
             mark!(WorkCharged);
-            self.local.charge(id, u32::try_from(units).unwrap_or(u32::MAX), out);
+            let units = u32::try_from(work / WORK_PER_UNIT).unwrap_or(u32::MAX);
+            self.local.charge(id, units, out);
         }
     }
 

@@ -227,6 +227,7 @@ impl TargetCache {
 
     /// How many nodes of the index were looked at, and how many targets were answered, so far.
     #[must_use]
+    #[inline]
     pub fn work(&self) -> u64 {
         self.work
     }
