@@ -129,7 +129,7 @@ impl Rig {
         };
         shard.flush(now, outbox);
         std::mem::swap(outbox, effects);
-        for &conn in &effects.sends {
+        for &conn in effects.sends.iter().chain(&effects.bulk_sends) {
             let output = shard.take_output(conn);
             sent(Client { shard: id, conn }, &output.bytes);
             shard.reuse(output);
@@ -139,6 +139,7 @@ impl Rig {
             shard.handle(now, Input::Closed { conn, cause: CloseCause::Asked }, outbox);
         }
         let is_moving = !(effects.sends.is_empty()
+            && effects.bulk_sends.is_empty()
             && effects.closes.is_empty()
             && effects.releases.is_empty()
             && effects.doorbells.is_empty());

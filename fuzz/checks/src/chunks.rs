@@ -115,7 +115,7 @@ impl Peer {
             self.shard.flush(self.now, &mut self.out);
             assert!(self.out.adopts.is_empty() && self.out.doorbells.is_empty());
             self.closing = self.out.closes.last().map(|&(_, closing)| closing).or(self.closing);
-            let is_sending = !self.out.sends.is_empty();
+            let is_sending = !(self.out.sends.is_empty() && self.out.bulk_sends.is_empty());
             self.out.clear();
             if is_sending {
                 let output: Output = self.shard.take_output(CONN);
