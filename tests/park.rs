@@ -18,8 +18,6 @@ mod sleeper;
 
 /// What the decisions stand upon: loom's atomics, and fences that a test may weaken.
 mod sync {
-    use std::sync::OnceLock as Once;
-
     pub(super) use loom::sync::atomic::Ordering;
 
     /// Loom does not order a swap and another thread's plain store until one has seen the other. So it
@@ -43,29 +41,6 @@ mod sync {
 
         pub(super) fn swap(&self, value: bool, order: Ordering) -> bool {
             self.0.swap(value, order)
-        }
-    }
-
-    /// A std cell, whose state loom knows as well.
-    #[derive(Debug)]
-    pub(super) struct OnceLock<T> {
-        value: Once<T>,
-        is_set: AtomicBool,
-    }
-
-    impl<T> OnceLock<T> {
-        pub(super) fn new() -> Self {
-            Self { value: Once::new(), is_set: AtomicBool::new(false) }
-        }
-
-        pub(super) fn set(&self, value: T) -> Result<(), T> {
-            self.value.set(value)?;
-            self.is_set.store(true, Ordering::Release);
-            Ok(())
-        }
-
-        pub(super) fn get(&self) -> Option<&T> {
-            if self.is_set.load(Ordering::Acquire) { self.value.get() } else { None }
         }
     }
 
@@ -121,7 +96,8 @@ const AS_WRITTEN: Model = Model {
 };
 
 struct World {
-    sleeper: Sleeper<Arc<Notify>>,
+    sleeper: Sleeper,
+    doorbell: Notify,
     /// Each poster's ring: how many mails were ever put in. Written and read as the rings' own index.
     rings: Vec<AtomicUsize>,
 }
@@ -131,8 +107,8 @@ impl World {
         for mail in 1..=model.mails_per_poster {
             let post = || self.rings[ring].store(mail, Ordering::Release);
             let knock = || {
-                if let Some(doorbell) = self.sleeper.knock() {
-                    doorbell.notify();
+                if self.sleeper.knock() {
+                    self.doorbell.notify();
                 }
             };
             match model.knock {
@@ -153,7 +129,7 @@ impl World {
     }
 
     /// The shard: takes mail until it has had all, and sleeps whenever it may.
-    fn receive(&self, model: Model, doorbell: &Notify) {
+    fn receive(&self, model: Model) {
         let mut taken = vec![0; model.posters];
         loop {
             for (taken, ring) in taken.iter_mut().zip(&self.rings) {
@@ -171,7 +147,7 @@ impl World {
                 LastLook::Never => self.sleeper.lie_down(|| false),
             };
             if may_sleep {
-                doorbell.wait();
+                self.doorbell.wait();
             }
             self.sleeper.get_up();
         }
@@ -190,15 +166,12 @@ fn check_within(model: Model, fences: Fences, preemptions_max: Option<usize>) {
     builder.preemption_bound = preemptions_max;
     builder.check(move || {
         let rings = (0..model.posters).map(|_| AtomicUsize::new(0)).collect();
-        let world = Arc::new(World { sleeper: Sleeper::new(), rings });
+        let world = Arc::new(World { sleeper: Sleeper::new(), doorbell: Notify::new(), rings });
         for ring in 0..model.posters {
             let world = Arc::clone(&world);
             thread::spawn(move || world.post(model, ring));
         }
-        // The posters may be there before the shard can be rung.
-        let doorbell = Arc::new(Notify::new());
-        assert!(world.sleeper.announce(Arc::clone(&doorbell)));
-        world.receive(model, &doorbell);
+        world.receive(model);
     });
 }
 

@@ -1,4 +1,8 @@
-//! What other threads ring to wake a shard that has no ring of theirs.
+//! What other threads ring to wake a shard: an eventfd that its ring watches.
+//!
+//! Also what shards ring among themselves after mail. A message from ring to ring would need no system
+//! call of its own, but the kernel allocates a request for it on one core and frees it on another, and
+//! both together cost more (`perf/results/2026-11-22-2core-vm-hop-2`).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -26,6 +26,11 @@ impl<C: Core> Reactor<C> {
                     self.net.watch_bell(bell);
                 }
             }
+            Completion::DoorbellEnded => {
+                if let Some(doorbell) = self.stations.doorbell(self.shard) {
+                    self.net.watch_doorbell(doorbell);
+                }
+            }
             Completion::Nothing => {}
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! Made here rather than by the crate `io_uring`, for two things that make it cheaper where the kernel
 //! knows them. The ring is named by its number among the thread's registered rings: else each enter
-//! counts a reference to it, on a cache line that the doorbells of other shards count on too. And a
-//! sleep is not booked as waiting for a disk, which costs when it begins and when it ends, and would
-//! have an idle broker seem busy to whoever looks at the machine's time in I/O.
+//! looks up the ring's descriptor and counts a reference to it. And a sleep is not booked as waiting for
+//! a disk, which costs when it begins and when it ends, and would have an idle broker seem busy to
+//! whoever looks at the machine's time in I/O.
 #![expect(
     unsafe_code,
     reason = "system calls without a wrapper; what their addresses point to outlives the call"

@@ -79,7 +79,6 @@ const TEARDOWN_MAX: Duration = Duration::from_millis(500);
 
 /// What [`sleeper`] stands upon; a model of it puts something else in this place.
 mod sync {
-    pub(super) use std::sync::OnceLock;
     pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
 }
 
@@ -188,7 +187,9 @@ impl<C: Core> Reactor<C> {
         if let Some(bell) = parts.stations.bell(parts.shard) {
             net.watch_bell(bell);
         }
-        parts.stations.announce(parts.shard, net.doorbell_fd()?);
+        if let Some(doorbell) = parts.stations.doorbell(parts.shard) {
+            net.watch_doorbell(doorbell);
+        }
         let listeners = Listeners::start(parts.listeners, &mut net);
         let clock = Clock::new();
         let now = clock.now().time;

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
@@ -114,6 +114,8 @@ pub(super) enum Completion {
     Sent { tag: ConnTag, output: Output, result: Result<(), Errno> },
     /// The bell's poll; `armed` as above.
     Bell { armed: bool },
+    /// The doorbell's poll has ended. As long as it has not, its completions only end a sleep.
+    DoorbellEnded,
     /// Nothing to do.
     Nothing,
 }
@@ -180,14 +182,6 @@ impl NetRing {
         })
     }
 
-    /// A second descriptor of this ring, for doorbells from other shards. It stays valid (and
-    /// harmless) when the ring itself is gone.
-    pub(super) fn doorbell_fd(&self) -> io::Result<OwnedFd> {
-        // SAFETY: the ring's descriptor is open as long as `self.ring`.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) };
-        fd.try_clone_to_owned()
-    }
-
     pub(super) fn accept(&mut self, listener: u32, socket: BorrowedFd<'_>) {
         let entry = opcode::AcceptMulti::new(Fd(socket.as_raw_fd())).flags(libc::SOCK_CLOEXEC);
         self.push(entry.build().user_data(Op::Accept { listener }.pack()));
@@ -249,18 +243,20 @@ impl NetRing {
         self.push(entry.flags(Flags::SKIP_SUCCESS));
     }
 
-    /// Wakes the shard that sleeps in the ring behind `target`.
-    pub(super) fn ring_doorbell(&mut self, target: BorrowedFd<'_>) {
-        let target = Fd(target.as_raw_fd());
-        let entry = opcode::MsgRingData::new(target, 0, Op::Doorbell.pack(), None).build();
-        self.push(entry.user_data(Op::Forget.pack()).flags(Flags::SKIP_SUCCESS));
+    /// Watches the eventfd that other threads ring, for as long as the ring lives.
+    pub(super) fn watch_bell(&mut self, eventfd: BorrowedFd<'_>) {
+        self.watch(eventfd, Op::Bell);
     }
 
-    /// Watches an eventfd for as long as the ring lives.
-    pub(super) fn watch_bell(&mut self, eventfd: BorrowedFd<'_>) {
+    /// The same for the eventfd that other shards ring after mail.
+    pub(super) fn watch_doorbell(&mut self, eventfd: BorrowedFd<'_>) {
+        self.watch(eventfd, Op::Doorbell);
+    }
+
+    fn watch(&mut self, eventfd: BorrowedFd<'_>, op: Op) {
         let events = u32::from(libc::POLLIN.unsigned_abs());
         let entry = opcode::PollAdd::new(Fd(eventfd.as_raw_fd()), events).multi(true).build();
-        self.push(entry.user_data(Op::Bell.pack()));
+        self.push(entry.user_data(op.pack()));
     }
 
     /// What was received.
@@ -395,6 +391,7 @@ impl NetRing {
                 self.alarm.fired();
                 Completion::Nothing
             }
+            Some(Op::Doorbell) if !armed => Completion::DoorbellEnded,
             Some(Op::Forget | Op::Doorbell) | None => Completion::Nothing,
         }
     }
@@ -519,7 +516,6 @@ pub(crate) fn probe(sizes: BufferSizes) -> io::Result<Vec<&'static str>> {
         ("cancel", opcode::AsyncCancel::CODE),
         ("close", opcode::Close::CODE),
         ("poll", opcode::PollAdd::CODE),
-        ("message to a ring", opcode::MsgRingData::CODE),
     ];
     Ok(needed
         .into_iter()
@@ -531,7 +527,7 @@ pub(crate) fn probe(sizes: BufferSizes) -> io::Result<Vec<&'static str>> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::os::fd::IntoRawFd as _;
+    use std::os::fd::{IntoRawFd as _, OwnedFd};
     use std::os::unix::net::UnixStream;
 
     use super::super::bell::Bell;

@@ -39,7 +39,7 @@ pub(super) enum Op {
     Send(ConnTag),
     /// Multishot poll of the bell's eventfd.
     Bell,
-    /// Another shard's doorbell.
+    /// Multishot poll of the eventfd that other shards ring.
     Doorbell,
     /// The timer that ends a sleep.
     Alarm,

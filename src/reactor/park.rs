@@ -1,7 +1,7 @@
 //! Sleeping and waking: who sleeps, who rings, and how long an idle shard watches before it sleeps.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -27,8 +27,9 @@ pub enum Idle {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Station {
-    /// The doorbell is the shard's net ring.
-    sleeper: Sleeper<OwnedFd>,
+    sleeper: Sleeper,
+    /// Rung after mail, if the shard sleeps.
+    doorbell: Bell,
     bell: Bell,
     orders: Sender<Order>,
     /// Until the shard's reactor takes it.
@@ -51,7 +52,8 @@ impl Stations {
         let station = |_| {
             let (orders, hears) = channel();
             let hears = Mutex::new(Some(hears));
-            Ok(Station { sleeper: Sleeper::new(), bell: Bell::new()?, orders, hears })
+            let (sleeper, doorbell, bell) = (Sleeper::new(), Bell::new()?, Bell::new()?);
+            Ok(Station { sleeper, doorbell, bell, orders, hears })
         };
         let stations = (0..shards).map(station).collect::<io::Result<_>>()?;
         Ok(Self { stations, stopping: AtomicBool::new(false), stopped: AtomicUsize::new(0) })
@@ -112,16 +114,12 @@ impl Stations {
         u8::try_from(self.stations.len()).unwrap_or(u8::MAX)
     }
 
-    /// See [`Sleeper::announce`].
-    pub(super) fn announce(&self, shard: ShardId, doorbell: OwnedFd) {
-        if let Some(station) = self.stations.get(shard.index()) {
-            let is_first = station.sleeper.announce(doorbell);
-            debug_assert!(is_first, "shard {shard} announced twice");
-        }
-    }
-
     pub(super) fn bell(&self, shard: ShardId) -> Option<BorrowedFd<'_>> {
         self.stations.get(shard.index()).map(|station| station.bell.fd())
+    }
+
+    pub(super) fn doorbell(&self, shard: ShardId) -> Option<BorrowedFd<'_>> {
+        self.stations.get(shard.index()).map(|station| station.doorbell.fd())
     }
 
     /// See [`Sleeper::lie_down`].
@@ -135,9 +133,13 @@ impl Stations {
         }
     }
 
-    /// See [`Sleeper::knock`].
-    pub(super) fn knock(&self, shard: ShardId) -> Option<BorrowedFd<'_>> {
-        self.stations.get(shard.index())?.sleeper.knock().map(OwnedFd::as_fd)
+    /// Wakes a shard that mail was posted to, if it sleeps and nobody else rings already.
+    pub(super) fn knock(&self, shard: ShardId) {
+        if let Some(station) = self.stations.get(shard.index())
+            && station.sleeper.knock()
+        {
+            station.doorbell.ring();
+        }
     }
 
     fn wake_all(&self) {
@@ -155,15 +157,22 @@ mod tests {
     fn only_a_sleeper_is_rung_and_only_once() {
         let stations = Stations::new(2).unwrap();
         let target = ShardId(1);
+        let rung = || {
+            let mut count = [0; 8];
+            let read = rustix::io::read(stations.doorbell(target).unwrap(), &mut count);
+            read.map_or(0, |_| u64::from_ne_bytes(count))
+        };
+        stations.knock(target);
+        assert_eq!(rung(), 0, "awake");
         assert!(stations.lie_down(target, || false));
-        assert!(stations.knock(target).is_none(), "no ring yet");
-        stations.announce(target, Bell::new().unwrap().fd().try_clone_to_owned().unwrap());
-        assert!(stations.knock(target).is_some());
-        assert!(stations.knock(target).is_none(), "somebody has rung already");
+        stations.knock(target);
+        stations.knock(target);
+        assert_eq!(rung(), 1, "somebody has rung already");
         assert!(!stations.lie_down(target, || true), "mail has come meanwhile");
         stations.get_up(target);
-        assert!(stations.knock(target).is_none(), "awake");
-        assert!(stations.knock(ShardId(9)).is_none());
+        stations.knock(target);
+        assert_eq!(rung(), 0, "awake again");
+        stations.knock(ShardId(9));
     }
 
     #[test]

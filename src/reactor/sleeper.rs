@@ -5,26 +5,18 @@
 //! `tests/park.rs` compiles this file once more, upon atomics of which it tries every
 //! order.
 
-use super::sync::{AtomicBool, OnceLock, Ordering, fence};
+use super::sync::{AtomicBool, Ordering, fence};
 
-/// One shard as those see it who post to it. `D` is what they ring when it sleeps.
+/// One shard as those see it who post to it.
 #[derive(Debug)]
-pub(super) struct Sleeper<D> {
+pub(super) struct Sleeper {
     /// True from before the last look at the mail until after the sleep.
     asleep: AtomicBool,
-    /// Where it sleeps, once it can.
-    doorbell: OnceLock<D>,
 }
 
-impl<D> Sleeper<D> {
+impl Sleeper {
     pub(super) fn new() -> Self {
-        Self { asleep: AtomicBool::new(false), doorbell: OnceLock::new() }
-    }
-
-    /// Publishes where the shard sleeps; false if that was known. Before this, its doorbell is silent;
-    /// it looks at its mail once more after it.
-    pub(super) fn announce(&self, doorbell: D) -> bool {
-        self.doorbell.set(doorbell).is_ok()
+        Self { asleep: AtomicBool::new(false) }
     }
 
     /// Says that the shard is about to sleep, then looks at its mail once more: true if it may sleep.
@@ -44,14 +36,10 @@ impl<D> Sleeper<D> {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
-    /// What to ring after mail was posted; `None` if the shard is awake or somebody else rings
-    /// already. See [`Self::lie_down`].
-    pub(super) fn knock(&self) -> Option<&D> {
+    /// True if the shard must be rung after mail was posted; false if it is awake or somebody else
+    /// rings already. See [`Self::lie_down`].
+    pub(super) fn knock(&self) -> bool {
         fence(Ordering::SeqCst);
-        let doorbell = self.doorbell.get()?;
-        if !self.asleep.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.asleep.swap(false, Ordering::AcqRel).then_some(doorbell)
+        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel)
     }
 }

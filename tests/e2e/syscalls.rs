@@ -1,4 +1,5 @@
-//! What a delivery costs in system calls: shard threads speak to the kernel through their ring only.
+//! What a delivery costs in system calls: shard threads speak to the kernel through their ring only, but
+//! for the doorbell of another shard.
 
 use std::collections::HashMap;
 use std::fs;
@@ -154,10 +155,15 @@ fn a_delivery_costs_a_fraction_of_a_system_call() {
         let each = f64::from(enters) / f64::from(delivered);
         eprintln!("{shards} shards: {each:.4} io_uring_enter per message, {counts:?}");
         assert!(each <= ENTERS_MAX, "{each} calls of io_uring_enter per message");
+        // A message rings each other shard once, if that sleeps. So does a client that moves, and what is
+        // said between shards about its SUBSCRIBE.
+        let others = u32::try_from(shards - 1).unwrap();
+        let doorbells_max = others * (PER_SECOND * SECONDS + 4 * SUBSCRIBERS);
         for name in FORBIDDEN {
             // Housekeeping may, once in a while; the path of a message may not.
             let calls = of_shards(name);
-            assert!(calls <= 20 * SECONDS, "{calls} calls of {name} on shard threads");
+            let calls_max = 20 * SECONDS + if name == "write" { doorbells_max } else { 0 };
+            assert!(calls <= calls_max, "{calls} calls of {name} on shard threads");
         }
     }
 }
