@@ -61,22 +61,18 @@ struct Node {
     next: Option<u32>,
 }
 
-#[derive(Debug)]
-struct Level {
-    /// Bit per slot that has timers.
-    occupied: u64,
-    heads: [Option<u32>; SLOTS],
-}
-
 /// The wheel. Lives on its shard.
 #[derive(Debug)]
 pub struct Timers {
     nodes: Arena<Node>,
-    levels: [Level; LEVELS],
+    /// For each level, a bit per slot that has timers. Apart from the slots: each turn asks for the next
+    /// deadline, which then takes two lines of memory.
+    occupied: [u64; LEVELS],
     /// Ticks up to here have been worked on.
     elapsed: u64,
     /// Timers whose tick has come, not yet handed out: head of a list.
     due: Option<u32>,
+    heads: [[Option<u32>; SLOTS]; LEVELS],
 }
 
 /// `level` of nodes on the due list.
@@ -86,9 +82,10 @@ impl Default for Timers {
     fn default() -> Self {
         Self {
             nodes: Arena::default(),
-            levels: std::array::from_fn(|_| Level { occupied: 0, heads: [None; SLOTS] }),
+            occupied: [0; LEVELS],
             elapsed: 0,
             due: None,
+            heads: [[None; SLOTS]; LEVELS],
         }
     }
 }
@@ -147,8 +144,8 @@ impl Timers {
 
     /// Moves the timers of one slot to where they belong now: the due list, or a finer level.
     fn cascade(&mut self, level: usize, slot: usize) {
-        let mut next = self.levels[level].heads[slot].take();
-        self.levels[level].occupied &= !(1 << slot);
+        let mut next = self.heads[level][slot].take();
+        self.occupied[level] &= !(1 << slot);
         while let Some(index) = next {
             let Some(node) = self.nodes.get_mut(index) else { break };
             next = node.next.take();
@@ -159,13 +156,13 @@ impl Timers {
 
     /// The first slot that must be looked at: its level, its place, and the tick at which it begins.
     fn next_stop(&self) -> Option<(usize, usize, u64)> {
-        self.levels.iter().enumerate().find_map(|(level, wheel)| {
-            if wheel.occupied == 0 {
+        self.occupied.iter().enumerate().find_map(|(level, &occupied)| {
+            if occupied == 0 {
                 return None;
             }
             let shift = SLOT_BITS * u32::try_from(level).unwrap_or(0);
             let position = (self.elapsed >> shift) & (SLOTS as u64 - 1);
-            let turned = wheel.occupied.rotate_right(u32::try_from(position).unwrap_or(0));
+            let turned = occupied.rotate_right(u32::try_from(position).unwrap_or(0));
             let slot = (u64::from(turned.trailing_zeros()) + position) & (SLOTS as u64 - 1);
             let span = 1u64 << (shift + SLOT_BITS);
             let start = (self.elapsed & !(span - 1)) + (slot << shift);
@@ -187,9 +184,8 @@ impl Timers {
             let slot = (node.deadline >> (level * SLOT_BITS)) & (SLOTS as u64 - 1);
             node.level = u8::try_from(level).unwrap_or(0);
             node.slot = u8::try_from(slot).unwrap_or(0);
-            let wheel = &mut self.levels[level as usize];
-            wheel.occupied |= 1 << slot;
-            &mut wheel.heads[usize::from(node.slot)]
+            self.occupied[level as usize] |= 1 << slot;
+            &mut self.heads[level as usize][usize::from(node.slot)]
         };
         let old = head.replace(index);
         node.next = old;
@@ -213,10 +209,10 @@ impl Timers {
         } else if level == DUE {
             self.due = next;
         } else {
-            let wheel = &mut self.levels[usize::from(level)];
-            wheel.heads[slot] = next;
+            let level = usize::from(level);
+            self.heads[level][slot] = next;
             if next.is_none() {
-                wheel.occupied &= !(1 << slot);
+                self.occupied[level] &= !(1 << slot);
             }
         }
     }
