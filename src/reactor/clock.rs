@@ -13,6 +13,11 @@ pub(crate) fn monotonic() -> Time {
     Time::from_micros(micros(ClockId::Monotonic))
 }
 
+/// CPU time of the calling thread since its start. A system call, unlike the other clocks.
+pub(super) fn cpu_time() -> Duration {
+    Duration::from_micros(micros(ClockId::ThreadCPUTime))
+}
+
 fn micros(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     let secs = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -41,10 +46,9 @@ impl Clock {
     }
 
     /// Reads the clock at the end of a sleep. The turn that follows begins at that time.
-    pub(super) fn wake(&mut self) -> Time {
+    pub(super) fn wake(&mut self) {
         self.now.time = monotonic();
         self.is_fresh = true;
-        self.now.time
     }
 
     /// Reads the clock, unless a sleep has ended just now.
@@ -60,33 +64,38 @@ impl Clock {
     }
 }
 
-/// How busy a shard was, second by second.
+/// How busy a shard was, second by second: by the CPU time that its thread took, so that a sleep needs
+/// no clock read at its start. Time that the machine gave to others does not count.
 #[derive(Debug)]
 pub(super) struct LoadMeter {
     since: Time,
-    idle: Duration,
+    /// CPU time at that moment, and what was spent since with watching memory.
+    used: Duration,
+    watched: Duration,
 }
 
 impl LoadMeter {
     const PERIOD: Duration = Duration::from_secs(1);
 
-    pub(super) fn new(now: Time) -> Self {
-        Self { since: now, idle: Duration::ZERO }
+    pub(super) fn new(now: Time, used: Duration) -> Self {
+        Self { since: now, used, watched: Duration::ZERO }
     }
 
-    pub(super) fn add_idle(&mut self, idle: Duration) {
-        self.idle += idle;
+    /// The shard has watched memory for so long, which is CPU time, but nothing was to be done.
+    pub(super) fn add_watched(&mut self, watched: Duration) {
+        self.watched += watched;
     }
 
-    /// Busy time in thousandths, when a second is over.
-    pub(super) fn read(&mut self, now: Time) -> Option<u16> {
+    /// Busy time in thousandths, when a second is over. `used` is asked for only then.
+    pub(super) fn read(&mut self, now: Time, used: impl FnOnce() -> Duration) -> Option<u16> {
         let elapsed = now.since(self.since);
         if elapsed < Self::PERIOD {
             return None;
         }
-        let busy = elapsed.saturating_sub(self.idle);
+        let used = used();
+        let busy = used.saturating_sub(self.used).saturating_sub(self.watched);
         let permille = busy.as_micros().saturating_mul(1_000) / elapsed.as_micros().max(1);
-        *self = Self::new(now);
+        *self = Self::new(now, used);
         Some(u16::try_from(permille).unwrap_or(1_000).min(1_000))
     }
 }
@@ -96,12 +105,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn load_is_what_was_not_idle() {
-        let mut meter = LoadMeter::new(Time::from_secs(5));
-        meter.add_idle(Duration::from_millis(500));
-        assert_eq!(meter.read(Time::from_millis(5_900)), None);
-        assert_eq!(meter.read(Time::from_secs(7)), Some(750));
-        assert_eq!(meter.read(Time::from_secs(8)), Some(1_000));
+    fn load_is_what_was_used_and_not_watched() {
+        let used = |millis| move || Duration::from_millis(millis);
+        let mut meter = LoadMeter::new(Time::from_secs(5), used(300)());
+        meter.add_watched(Duration::from_millis(500));
+        assert_eq!(meter.read(Time::from_millis(5_900), used(1_000)), None);
+        assert_eq!(meter.read(Time::from_secs(7), used(2_300)), Some(750));
+        assert_eq!(meter.read(Time::from_secs(8), used(3_400)), Some(1_000));
+        assert_eq!(meter.read(Time::from_secs(9), used(3_400)), Some(0));
+    }
+
+    #[test]
+    fn a_thread_that_works_takes_cpu_time() {
+        let before = cpu_time();
+        while cpu_time() == before {}
     }
 
     #[test]
@@ -115,7 +132,8 @@ mod tests {
     #[test]
     fn a_turn_begins_when_the_sleep_before_it_ends() {
         let mut clock = Clock::new();
-        let woken = clock.wake();
+        clock.wake();
+        let woken = clock.now().time;
         while monotonic() == woken {}
         assert_eq!(clock.tick().time, woken);
         assert!(clock.tick().time > woken, "the time of a sleep's end serves one turn");

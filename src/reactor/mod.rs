@@ -74,6 +74,10 @@ const BUSY_TURNS_MAX: u32 = 64;
 /// How long it sleeps then. Its work waits for another shard, which will not ring.
 const BUSY_SLEEP: Duration = Duration::from_micros(50);
 
+/// So often the executor is asked whether it has other work: to ask reads lines that nothing else in a
+/// turn does. It has none of its own, and while the shard sleeps it does not get to any either.
+const TURNS_PER_YIELD: u32 = 64;
+
 /// After `Input::Stop` has been carried out, how long the ends of connections may take.
 const TEARDOWN_MAX: Duration = Duration::from_millis(500);
 
@@ -177,6 +181,14 @@ enum Turn {
     Idle,
 }
 
+/// The earlier one, of those that there are.
+fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
 impl<C: Core> Reactor<C> {
     /// # Errors
     /// If the ring or its buffers cannot be made.
@@ -207,7 +219,7 @@ impl<C: Core> Reactor<C> {
             transports: parts.transports,
             listeners,
             clock,
-            load: LoadMeter::new(now),
+            load: LoadMeter::new(now, clock::cpu_time()),
             memory: GiveBack::default(),
             notes: Notes::new(parts.shard, now),
             outbox: Box::default(),
@@ -237,11 +249,14 @@ impl<C: Core> Reactor<C> {
     /// If the kernel refuses the ring itself; the process should end then.
     pub async fn run(mut self) -> io::Result<()> {
         let _leave = LeaveTogether(Arc::clone(&self.stations));
+        let mut turns = 0;
         while !self.stations.all_stopped() {
             let turn = self.turn();
             self.enter(turn)?;
-            // Reads one word unless the executor's time slice is over or it has other work.
-            glommio::yield_if_needed().await;
+            turns = (turns + 1) % TURNS_PER_YIELD;
+            if turns == 0 {
+                glommio::yield_if_needed().await;
+            }
         }
         self.tear_down()
     }
@@ -268,7 +283,7 @@ impl<C: Core> Reactor<C> {
         if self.core.next_deadline().is_some_and(|deadline| deadline <= now.time) {
             self.hear(Input::Deadline);
         }
-        if let Some(busy_permille) = self.load.read(now.time) {
+        if let Some(busy_permille) = self.load.read(now.time, clock::cpu_time) {
             self.hear(Input::Load { busy_permille });
         }
         if self.memory.is_due(now.time) {
@@ -410,18 +425,19 @@ impl<C: Core> Reactor<C> {
             }
             std::hint::spin_loop();
         };
-        self.load.add_idle(now.since(start));
+        self.load.add_watched(now.since(start));
         slept
     }
 
     /// Submits, and sleeps in the net ring until a completion, a doorbell or the next deadline.
     fn sleep(&mut self) -> io::Result<()> {
-        let start = monotonic();
         let alarm = self.next_alarm();
         let may_sleep = self.stations.lie_down(self.shard, || self.core.has_mail());
-        let result = if may_sleep && alarm.is_none_or(|alarm| alarm > start) {
+        // An alarm that passes from here on ends the sleep at once.
+        let is_early = alarm.is_none_or(|alarm| alarm > self.clock.now().time);
+        let result = if may_sleep && is_early {
             let result = self.net.sleep_until(alarm);
-            self.load.add_idle(self.clock.wake().since(start));
+            self.clock.wake();
             result
         } else {
             self.net.submit()
@@ -432,13 +448,9 @@ impl<C: Core> Reactor<C> {
 
     /// When something must happen although nothing comes.
     fn next_alarm(&self) -> Option<Time> {
-        let alarms = [
-            self.core.next_deadline(),
-            self.listeners.next_retry(),
-            self.notes.next_report(),
-            self.memory.due(),
-        ];
-        alarms.into_iter().flatten().min()
+        // One after the other: as a list they would be read back before they have left the core.
+        let alarm = earlier(self.core.next_deadline(), self.listeners.next_retry());
+        earlier(earlier(alarm, self.notes.next_report()), self.memory.due())
     }
 
     /// Ends what connections are left, so that the kernel gives all memory back before it is freed.
