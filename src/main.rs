@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use mimalloc::MiMalloc;
+use heap::Heap;
 use muring::boot::{Ending, StartError};
 use muring::cli::{Cli, Command, Passwd};
 use muring::config::{Config, Loaded};
@@ -13,7 +13,7 @@ use muring::security::Security;
 use muring::{cores, host, log, passwd, run_with};
 
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Heap = Heap;
 
 /// `EX_CONFIG` of `sysexits.h`: configuration or machine not fit.
 const EXIT_CONFIG: u8 = 78;
@@ -22,6 +22,8 @@ const EXIT_CONFIG: u8 = 78;
 const EXIT_SIGNAL: u8 = 128;
 
 fn main() -> ExitCode {
+    // Before any large memory is asked for: it counts from the first use of a page.
+    let huge_pages = heap::pages::allow();
     let cli = Cli::parse();
     match &cli.command {
         Some(Command::Passwd(flags)) => return edit_passwords(flags),
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    tracing::info!("{huge_pages}");
     let cores = cores::available();
     let reload = Box::new(move || Config::load(&cli, environment(), &cores));
     match run_with(&loaded.config, Some(reload)) {

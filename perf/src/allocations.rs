@@ -1,12 +1,13 @@
 //! Counts heap allocations of this process, and the bytes that each thread holds.
 //!
-//! The system's allocator does the work, not the broker's: its path through a call depends on nothing
-//! but the calls before it, while others read clocks and give memory back by age.
+//! The broker's allocator does the work, so that what is measured lies in the memory that it has there.
 #![expect(unsafe_code, reason = "a global allocator is unsafe by its trait")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use heap::Heap;
 
 struct Counting;
 
@@ -41,33 +42,33 @@ fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-// SAFETY: every call is handed on to the system's allocator unchanged.
+// SAFETY: every call is handed on to the broker's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.fetch_add(1, Ordering::Relaxed);
         hold(signed(layout.size()));
         // SAFETY: as promised by our caller.
-        unsafe { System.alloc(layout) }
+        unsafe { Heap.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         COUNT.fetch_add(1, Ordering::Relaxed);
         hold(signed(layout.size()));
         // SAFETY: as promised by our caller.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { Heap.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         hold(-signed(layout.size()));
         // SAFETY: as promised by our caller.
-        unsafe { System.dealloc(pointer, layout) }
+        unsafe { Heap.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         COUNT.fetch_add(1, Ordering::Relaxed);
         hold(signed(size) - signed(layout.size()));
         // SAFETY: as promised by our caller.
-        unsafe { System.realloc(pointer, layout, size) }
+        unsafe { Heap.realloc(pointer, layout, size) }
     }
 }
 
