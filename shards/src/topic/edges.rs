@@ -4,10 +4,20 @@
 //! as large as what a core fetches at once: a lookup reads one of them, compares all eight at a time
 //! (where in its line an entry lies is hard to predict), and reads the next one only if this one
 //! overflowed. Entries are in the order of their hashes, so a search that comes to
-//! nothing ends early, and growing copies words without a look at any node. The table is cut in
-//! segments: growing one takes a fraction of a millisecond however many edges there are.
+//! nothing ends early, and growing copies words without a look at any node.
+//!
+//! A table that becomes too full or too empty is followed by another one, into which entries move a
+//! few lines with each change, in order: those with lesser hashes have moved, the others have not. So no
+//! change copies much however many edges there are.
 
-const SEGMENTS: usize = 256;
+use super::chunks::Chunks;
+
+/// Lines that a change moves. A table is followed by one that is a quarter larger, so it has to be more
+/// than one in eight.
+const MOVED_LINES: usize = 8;
+
+/// What all hashes are less than.
+const ALL: u64 = 1 << 32;
 
 /// No entry; greater than all, so that the order holds.
 const EMPTY: u64 = u64::MAX;
@@ -18,17 +28,22 @@ const LINE: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Edges {
-    /// Empty until the first entry.
-    segments: Vec<Segment>,
+    table: Table,
+    /// What the table follows; empty if all has moved.
+    old: Table,
+    /// Entries with hashes less than this are in `table`, others in `old`.
+    moved: u64,
+    /// The first line of `old` that an entry with a hash not less may be in.
+    moved_lines: usize,
+    count: usize,
 }
 
 #[derive(Debug, Default)]
-struct Segment {
-    /// A few more than `width`, for entries pushed over the end.
-    lines: Vec<Line>,
+struct Table {
+    /// As far as there were entries: at most a few more than `width`, for those pushed over the end.
+    lines: Chunks<Line>,
     /// How many lines hashes are spread over.
     width: usize,
-    count: usize,
 }
 
 /// Entries in order, [`EMPTY`] behind them; cut in two, so that all hashes are compared at a time.
@@ -43,124 +58,186 @@ const _: () = assert!(size_of::<Line>() == 64);
 
 impl Edges {
     pub(super) fn new() -> Self {
-        Self { segments: Vec::new() }
+        Self {
+            table: Table::default(),
+            old: Table::default(),
+            moved: ALL,
+            moved_lines: 0,
+            count: 0,
+        }
     }
 
     /// Adds an entry that is not there yet.
     pub(super) fn insert(&mut self, hash: u64, node: u32) {
-        if self.segments.is_empty() {
-            self.segments.resize_with(SEGMENTS, Segment::default);
+        self.go_on();
+        // At most four fifths full: beyond, too many lines overflow.
+        if (self.count + 1) * 5 > self.table.width * LINE * 4 {
+            self.follow(self.table.width + (self.table.width / 4).max(1));
         }
-        self.segments[segment(hash)].insert(entry(hash, node));
+        self.count += 1;
+        self.table_of(hash).put(entry(hash, node));
     }
 
+    /// Takes the entry out, if it is there.
     pub(super) fn remove(&mut self, hash: u64, node: u32) {
-        if let Some(segment) = self.segments.get_mut(segment(hash)) {
-            segment.remove(entry(hash, node));
+        self.go_on();
+        if !self.table_of(hash).remove(entry(hash, node)) {
+            return;
+        }
+        self.count -= 1;
+        if self.count == 0 {
+            *self = Self::new();
+        } else if self.count * 4 < self.table.width * LINE {
+            self.follow((self.count * 2).div_ceil(LINE));
         }
     }
 
     /// The node with this hash that `is_it` says yes to.
     #[inline(always)]
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        let segment = self.segments.get(segment(hash))?;
-        let home = segment.home(entry(hash, 0));
         let wanted = hash_part(entry(hash, 0));
-        let line = segment.lines.get(home)?;
+        let table = if u64::from(wanted) < self.moved { &self.table } else { &self.old };
+        let home = table.home(entry(hash, 0));
+        let line = table.lines.get(home)?;
         let at = line.count_below(wanted);
         let Some((&found, &node)) = line.hashes.get(at).zip(line.nodes.get(at)) else {
-            return segment.find_from(home + 1, wanted, is_it);
+            return table.find_from(home + 1, wanted, is_it);
         };
         if found != wanted || node == NO_NODE {
             return None;
         }
-        if is_it(node) { Some(node) } else { segment.find_from(home, wanted, is_it) }
+        if is_it(node) { Some(node) } else { table.find_from(home, wanted, is_it) }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let lines: usize = self.segments.iter().map(|segment| segment.lines.capacity()).sum();
-        lines * size_of::<Line>() + self.segments.capacity() * size_of::<Segment>()
+        self.table.lines.bytes() + self.old.lines.bytes()
+    }
+
+    fn table_of(&mut self, hash: u64) -> &mut Table {
+        let hash = hash_part(entry(hash, 0));
+        if u64::from(hash) < self.moved { &mut self.table } else { &mut self.old }
+    }
+
+    /// Lets a table of this width follow, unless there still is one that is followed: then the next
+    /// change will ask again.
+    fn follow(&mut self, width: usize) {
+        if self.moved == ALL && width != self.table.width {
+            self.old = std::mem::replace(&mut self.table, Table::with_width(width));
+            self.moved = 0;
+            self.moved_lines = 0;
+            self.go_on();
+        }
+    }
+
+    /// Moves what belongs into the next few lines of the old table.
+    fn go_on(&mut self) {
+        if self.moved == ALL {
+            return;
+        }
+        let end = self.moved_lines + MOVED_LINES;
+        let limit = self.old.least_hash(end);
+        // Entries of these lines may have been pushed into lines behind them.
+        let mut at = self.moved_lines;
+        while let Some(&line) = self.old.lines.get(at) {
+            for entry in line.entries() {
+                if (self.moved..limit).contains(&u64::from(hash_part(entry))) {
+                    self.table.put(entry);
+                }
+            }
+            at += 1;
+            let last = line.get(LINE - 1);
+            if at >= end && (last == EMPTY || u64::from(hash_part(last)) >= limit) {
+                break;
+            }
+        }
+        self.moved = limit;
+        self.moved_lines = end;
+        self.old.lines.forget(end);
+        if limit == ALL {
+            self.old = Table::default();
+        }
     }
 }
 
-impl Segment {
+impl Table {
+    fn with_width(width: usize) -> Self {
+        // Pushed entries rarely need as much room behind the end.
+        Self { lines: Chunks::with_room(width + width / 32), width }
+    }
+
     /// Apart, as what is looked for mostly is the first with its hash, and where it belongs.
     #[cold]
     #[inline(never)]
     fn find_from(&self, line: usize, wanted: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        for line in self.lines.get(line..)? {
-            for at in line.count_below(wanted)..LINE {
-                let node = line.nodes[at];
-                if line.hashes[at] != wanted || node == NO_NODE {
+        let mut line = line;
+        while let Some(found) = self.lines.get(line) {
+            for at in found.count_below(wanted)..LINE {
+                let node = found.nodes[at];
+                if found.hashes[at] != wanted || node == NO_NODE {
                     return None;
                 }
                 if is_it(node) {
                     return Some(node);
                 }
             }
+            line += 1;
         }
         None
     }
 
-    fn insert(&mut self, entry: u64) {
-        // At most four fifths full: beyond, too many lines overflow.
-        if (self.count + 1) * 5 > self.width * LINE * 4 {
-            self.resize(self.width + (self.width / 4).max(1));
-        }
-        self.count += 1;
-        self.put(entry);
-    }
-
     fn put(&mut self, entry: u64) {
-        let home = self.home(entry);
+        let mut at = self.home(entry);
+        while self.lines.len() <= at {
+            self.lines.push(Line::default());
+        }
         let mut carried = entry;
-        for line in self.lines.iter_mut().skip(home) {
+        while let Some(line) = self.lines.get_mut(at) {
             carried = line.insert(carried);
             if carried == EMPTY {
                 return;
             }
+            at += 1;
         }
         let mut line = Line::default();
         line.insert(carried);
         self.lines.push(line);
     }
 
-    fn remove(&mut self, entry: u64) {
-        let home = self.home(entry);
-        let found = self.lines.iter_mut().skip(home).position(|line| line.remove(entry));
-        let Some(behind) = found else { return };
-        self.count -= 1;
+    /// Whether it was there.
+    fn remove(&mut self, entry: u64) -> bool {
+        let mut at = self.home(entry);
+        loop {
+            let Some(line) = self.lines.get_mut(at) else { return false };
+            at += 1;
+            if line.remove(entry) {
+                break;
+            }
+            if line.get(LINE - 1) > entry {
+                return false;
+            }
+        }
         // What lines had no room for comes back.
-        for at in home + behind + 1..self.lines.len() {
-            let next = self.lines[at].get(0);
+        while let Some(line) = self.lines.get(at) {
+            let next = line.get(0);
             if next == EMPTY || self.home(next) >= at {
                 break;
             }
             self.lines[at].remove(next);
             self.lines[at - 1].insert(next);
+            at += 1;
         }
-        if self.count * 4 < self.width * LINE {
-            self.resize((self.count * 2).div_ceil(LINE));
-        }
-    }
-
-    fn resize(&mut self, width: usize) {
-        if width == self.width {
-            return;
-        }
-        // Pushed entries rarely need as much room behind the end.
-        let mut lines = Vec::with_capacity(width + width / 32);
-        lines.resize(width, Line::default());
-        self.width = width;
-        for line in std::mem::replace(&mut self.lines, lines) {
-            line.entries().for_each(|entry| self.put(entry));
-        }
+        true
     }
 
     /// The first line that an entry may be in; grows with its hash.
     fn home(&self, entry: u64) -> usize {
         let spread = (entry >> 32).wrapping_mul(self.width as u64) >> 32;
         usize::try_from(spread).unwrap_or(0)
+    }
+
+    /// Of those that may be in this line first or behind it: where [`Self::home`] comes to it.
+    fn least_hash(&self, line: usize) -> u64 {
+        if line >= self.width { ALL } else { ((line as u64) << 32).div_ceil(self.width as u64) }
     }
 }
 
@@ -228,20 +305,17 @@ fn node_part(entry: u64) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// From bits of the hash that are not in the entry.
-fn segment(hash: u64) -> usize {
-    let [.., segment] = hash.to_le_bytes();
-    usize::from(segment)
-}
-
-const _: () = assert!(SEGMENTS == u8::MAX as usize + 1);
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::super::tests::Random;
     use super::*;
+
+    fn is_in_order(table: &Table) -> bool {
+        let lines = (0..table.lines.len()).filter_map(|at| table.lines.get(at));
+        lines.flat_map(|line| line.entries()).is_sorted()
+    }
 
     /// With few distinct hashes, most entries are not in their place.
     #[test]
@@ -265,14 +339,42 @@ mod tests {
                     assert!(known.iter().all(|&(hash, node)| {
                         edges.find(hash, |found| found == node) == Some(node)
                     }));
-                    let lines = &edges.segments[0].lines;
-                    assert!(lines.iter().flat_map(|line| line.entries()).is_sorted());
+                    assert!(is_in_order(&edges.table) && is_in_order(&edges.old));
                 }
             }
             while let Some((hash, node)) = known.pop_last() {
                 edges.remove(hash, node);
             }
-            assert_eq!(edges.bytes(), SEGMENTS * size_of::<Segment>());
+            assert_eq!(edges.bytes(), 0);
+        }
+    }
+
+    /// The greatest hash is that of no entry too.
+    #[test]
+    fn the_greatest_hash_is_moved_like_others() {
+        let mut edges = Edges::new();
+        let greatest = u64::from(u32::MAX);
+        for step in 0..300_u32 {
+            edges.insert(greatest - u64::from(step % 2), step);
+            for known in 0..=step {
+                let hash = greatest - u64::from(known % 2);
+                assert_eq!(edges.find(hash, |found| found == known), Some(known));
+            }
+        }
+    }
+
+    /// What a change copies does not grow with the table; and when a table has to be followed, it no
+    /// longer follows another one.
+    #[test]
+    fn a_change_moves_a_few_lines() {
+        let mut random = Random(1);
+        let mut edges = Edges::new();
+        for step in 0..100_000_u32 {
+            let before = edges.moved_lines;
+            edges.insert(random.below(1 << 32), step);
+            let after = edges.moved_lines;
+            assert!(after == before || after == MOVED_LINES || after == before + MOVED_LINES);
+            assert!(edges.count * 5 <= edges.table.width * LINE * 4);
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod retained;
 pub mod share;
 pub mod trie;
 
+mod chunks;
 mod edges;
 mod epochs;
 mod held;

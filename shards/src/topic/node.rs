@@ -8,6 +8,7 @@
 use std::mem;
 use std::ops::{Index, IndexMut};
 
+use super::chunks::Chunks;
 use super::text::Text;
 
 /// The empty prefix; always there, and nobody's child.
@@ -104,25 +105,22 @@ pub(super) enum Room {
     Two,
 }
 
-const CHUNK_BITS: u32 = 10;
-const CHUNK: usize = 1 << CHUNK_BITS;
-const CHUNK_MASK: u32 = (1 << CHUNK_BITS) - 1;
-
-/// All places. Growing moves none, and no more than one chunk has never been used.
+/// All places. Growing moves none once there are many, and no more than one chunk has never been used.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    chunks: Vec<Box<Chunk>>,
-    /// No place from here on was ever used.
-    end: u32,
-    /// The first places of lines below `end` that are free.
+    all: Chunks<Line>,
+    /// The first places of lines that are free.
     lines: Vec<u32>,
     /// Free places beside one that is in use.
     halves: Vec<u32>,
 }
 
-#[derive(Debug)]
+/// What a core fetches at once.
+#[derive(Debug, Default)]
 #[repr(align(64))]
-struct Chunk([Node; CHUNK]);
+struct Line([Node; 2]);
+
+const _: () = assert!(size_of::<Line>() == 64);
 
 impl Places {
     /// Puts `node` beside its parent if it can be, else where there is `room`. Which place that is
@@ -159,8 +157,8 @@ impl Places {
     /// `None` for a number that was never a node. Nothing hangs on one that is none any more, and it
     /// leads nowhere.
     pub(super) fn get(&self, place: u32) -> Option<&Node> {
-        let (chunk, offset) = split(place);
-        self.chunks.get(chunk).map(|chunk| &chunk.0[offset])
+        let (line, half) = split(place);
+        self.all.get(line).map(|line| &line.0[half])
     }
 
     /// Nodes.
@@ -170,22 +168,16 @@ impl Places {
 
     /// Places of lines that are not free. While it is below some number, so are new places.
     pub(super) fn places_count(&self) -> usize {
-        self.end as usize - self.lines.len() * 2
+        (self.all.len() - self.lines.len()) * 2
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.chunks.len() * size_of::<Chunk>()
-            + self.chunks.capacity() * size_of::<Box<Chunk>>()
-            + (self.lines.capacity() + self.halves.capacity()) * size_of::<u32>()
+        self.all.bytes() + (self.lines.capacity() + self.halves.capacity()) * size_of::<u32>()
     }
 
     fn add_line(&mut self) -> u32 {
-        let place = self.end;
-        let (chunk, _) = split(place);
-        if chunk == self.chunks.len() {
-            self.chunks.push(Box::new(Chunk([Node::default(); CHUNK])));
-        }
-        self.end += 2;
+        let place = u32::try_from(self.all.len() * 2).expect("callers keep below NODES_MAX");
+        self.all.push(Line::default());
         place
     }
 
@@ -197,9 +189,9 @@ impl Places {
 
     /// Whether the place was free and its partner is not; then it is listed no more.
     fn take_half(&mut self, place: u32) -> bool {
-        let (chunk, offset) = split(place);
-        let Some(chunk) = self.chunks.get_mut(chunk) else { return false };
-        let node = &mut chunk.0[offset];
+        let (line, half) = split(place);
+        let Some(line) = self.all.get_mut(line) else { return false };
+        let node = &mut line.0[half];
         if node.children & (DIRECT | HALF) != HALF {
             return false;
         }
@@ -218,22 +210,22 @@ impl Index<u32> for Places {
 
     #[inline]
     fn index(&self, place: u32) -> &Node {
-        let (chunk, offset) = split(place);
-        &self.chunks[chunk].0[offset]
+        let (line, half) = split(place);
+        &self.all[line].0[half]
     }
 }
 
 impl IndexMut<u32> for Places {
     #[inline]
     fn index_mut(&mut self, place: u32) -> &mut Node {
-        let (chunk, offset) = split(place);
-        &mut self.chunks[chunk].0[offset]
+        let (line, half) = split(place);
+        &mut self.all[line].0[half]
     }
 }
 
 #[inline]
 fn split(place: u32) -> (usize, usize) {
-    ((place >> CHUNK_BITS) as usize, (place & CHUNK_MASK) as usize)
+    ((place >> 1) as usize, (place & 1) as usize)
 }
 
 #[cfg(test)]
