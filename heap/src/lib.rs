@@ -4,8 +4,8 @@
 //! such a read costs is finding out where the page lies. A huge page is resident as a whole, so only
 //! memory that will be used as a whole may lie in one: not the heap of a small broker, not the spare
 //! half of a table that has just doubled, not a payload. So the caller says it, by the shape of what
-//! it asks for ([`is_for_huge_pages`]): whole cache lines, in exact multiples of a huge page. Nothing
-//! else in the broker asks for that by chance. Such memory is mapped at a multiple of its size, advised
+//! it asks for ([`is_for_huge_pages`]): exact multiples of a huge page, of elements that are aligned to
+//! halves of cache lines or more. Nothing else in the broker asks for that by chance. Such memory is mapped at a multiple of its size, advised
 //! to be huge and given back to the kernel when it is freed. All other memory is mimalloc's.
 //!
 //! [`pages`] says whether the kernel gives huge pages at all; if not, the same mappings consist of
@@ -22,26 +22,25 @@ use mimalloc::MiMalloc;
 /// Bytes of a huge page. Where they have another size, the advice is of no use and does no harm.
 pub const HUGE: usize = 2 * 1024 * 1024;
 
-/// Bytes of a cache line.
-const LINE: usize = 64;
+/// What memory for huge pages is aligned to at least: more than whatever needs it for being read.
+const ALIGN_MIN: usize = 32;
 
 /// To be declared as the global allocator of a program.
 #[derive(Debug)]
 pub struct Heap;
 
 /// Whether such memory gets a mapping of its own: exact multiples of a huge page, of elements that are
-/// aligned to cache lines.
+/// aligned more than any plain value is.
 #[must_use]
 pub fn is_for_huge_pages(layout: Layout) -> bool {
     let (size, align) = (layout.size(), layout.align());
-    size > 0 && size.is_multiple_of(HUGE) && (LINE..=HUGE).contains(&align)
+    size > 0 && size.is_multiple_of(HUGE) && (ALIGN_MIN..=HUGE).contains(&align)
 }
 
 // SAFETY: what `is_for_huge_pages` says yes to is a mapping of that size, aligned to `HUGE` and thus to
 // all that may be asked of it, and nobody else's until it is freed; all else is mimalloc's. Which of the
 // two it is depends on the layout alone, and callers free with the layout that they asked with.
 unsafe impl GlobalAlloc for Heap {
-    #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if is_for_huge_pages(layout) {
             return map(layout.size());
@@ -50,7 +49,6 @@ unsafe impl GlobalAlloc for Heap {
         unsafe { MiMalloc.alloc(layout) }
     }
 
-    #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if is_for_huge_pages(layout) {
             // The kernel gives no other.
@@ -60,7 +58,6 @@ unsafe impl GlobalAlloc for Heap {
         unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 
-    #[inline]
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         if is_for_huge_pages(layout) {
             // SAFETY: `map` returned it for that size; our caller gives it up.
@@ -70,7 +67,6 @@ unsafe impl GlobalAlloc for Heap {
         unsafe { MiMalloc.dealloc(pointer, layout) }
     }
 
-    #[inline]
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: our caller promises that the size, rounded up to the alignment, is no overflow.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
@@ -162,14 +158,14 @@ mod tests {
             let layout = Layout::from_size_align(size, align).unwrap();
             assert_eq!(is_for_huge_pages(layout), expected, "{layout:?}");
         };
-        check(HUGE, LINE, true);
+        check(HUGE, ALIGN_MIN, true);
         check(3 * HUGE, 4096, true);
         check(HUGE, HUGE, true);
         check(HUGE, 2 * HUGE, false);
-        check(2 * HUGE, LINE / 2, false);
-        check(HUGE + LINE, LINE, false);
-        check(HUGE / 2, LINE, false);
-        check(0, LINE, false);
+        check(2 * HUGE, ALIGN_MIN / 2, false);
+        check(HUGE + 64, 64, false);
+        check(HUGE / 2, 64, false);
+        check(0, 64, false);
     }
 
     #[test]

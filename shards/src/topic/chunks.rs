@@ -2,7 +2,7 @@
 //!
 //! A chunk takes 2 MiB, so adding one costs what a huge page costs and no more. The first one doubles
 //! until it is as large: most shards of most brokers hold little. Memory of whole chunks is asked for in
-//! multiples of a huge page, and for elements that are aligned to cache lines that is how an allocator
+//! multiples of a huge page, and for elements that are aligned to 32 bytes or more that is how an allocator
 //! can tell that it will be used as a whole.
 
 use std::mem;

@@ -108,19 +108,13 @@ pub(super) enum Room {
 /// All places. Growing moves none once there are many, and no more than one chunk has never been used.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    all: Chunks<Line>,
+    /// An even number: lines of two.
+    all: Chunks<Node>,
     /// The first places of lines that are free.
     lines: Vec<u32>,
     /// Free places beside one that is in use.
     halves: Vec<u32>,
 }
-
-/// What a core fetches at once.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Line([Node; 2]);
-
-const _: () = assert!(size_of::<Line>() == 64);
 
 impl Places {
     /// Puts `node` beside its parent if it can be, else where there is `room`. Which place that is
@@ -157,8 +151,7 @@ impl Places {
     /// `None` for a number that was never a node. Nothing hangs on one that is none any more, and it
     /// leads nowhere.
     pub(super) fn get(&self, place: u32) -> Option<&Node> {
-        let (line, half) = split(place);
-        self.all.get(line).map(|line| &line.0[half])
+        self.all.get(place as usize)
     }
 
     /// Nodes.
@@ -168,7 +161,7 @@ impl Places {
 
     /// Places of lines that are not free. While it is below some number, so are new places.
     pub(super) fn places_count(&self) -> usize {
-        (self.all.len() - self.lines.len()) * 2
+        self.all.len() - self.lines.len() * 2
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -176,8 +169,9 @@ impl Places {
     }
 
     fn add_line(&mut self) -> u32 {
-        let place = u32::try_from(self.all.len() * 2).expect("callers keep below NODES_MAX");
-        self.all.push(Line::default());
+        let place = u32::try_from(self.all.len()).expect("callers keep below NODES_MAX");
+        self.all.push(Node::default());
+        self.all.push(Node::default());
         place
     }
 
@@ -189,9 +183,7 @@ impl Places {
 
     /// Whether the place was free and its partner is not; then it is listed no more.
     fn take_half(&mut self, place: u32) -> bool {
-        let (line, half) = split(place);
-        let Some(line) = self.all.get_mut(line) else { return false };
-        let node = &mut line.0[half];
+        let Some(node) = self.all.get_mut(place as usize) else { return false };
         if node.children & (DIRECT | HALF) != HALF {
             return false;
         }
@@ -210,22 +202,15 @@ impl Index<u32> for Places {
 
     #[inline]
     fn index(&self, place: u32) -> &Node {
-        let (line, half) = split(place);
-        &self.all[line].0[half]
+        &self.all[place as usize]
     }
 }
 
 impl IndexMut<u32> for Places {
     #[inline]
     fn index_mut(&mut self, place: u32) -> &mut Node {
-        let (line, half) = split(place);
-        &mut self.all[line].0[half]
+        &mut self.all[place as usize]
     }
-}
-
-#[inline]
-fn split(place: u32) -> (usize, usize) {
-    ((place >> 1) as usize, (place & 1) as usize)
 }
 
 #[cfg(test)]
