@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::epochs::Stamp;
 use super::hash::Seeded;
+use super::pieces::Pieces;
 use super::share::GroupId;
 use super::subscriber::{Hits, Subscriber};
 use super::trie::Trie;
@@ -199,6 +200,7 @@ pub struct TargetCache {
     hit_count: u64,
     miss_count: u64,
     work: u64,
+    pieces: Pieces,
 }
 
 impl TargetCache {
@@ -216,6 +218,7 @@ impl TargetCache {
             hit_count: 0,
             miss_count: 0,
             work: 0,
+            pieces: Pieces::default(),
         }
     }
 
@@ -229,7 +232,32 @@ impl TargetCache {
     #[must_use]
     #[inline]
     pub fn work(&self) -> u64 {
-        self.work
+        self.work + self.pieces.work
+    }
+
+    /// Whether [`Self::lookup`] of `topic` looks at no more than about `nodes_max` nodes of the index. If
+    /// not, as many have been looked at: ask again in another turn.
+    #[inline]
+    pub fn is_ready(&mut self, trie: &Trie, topic: &str, turn: u32, nodes_max: usize) -> bool {
+        trie.node_count() <= nodes_max || self.is_prepared(trie, topic, turn, nodes_max)
+    }
+
+    #[inline(never)]
+    fn is_prepared(&mut self, trie: &Trie, topic: &str, turn: u32, nodes_max: usize) -> bool {
+        // At each level a walk looks at twice as many nodes, at most.
+        let levels_safe = nodes_max.saturating_add(1).ilog2() as usize;
+        if topic.bytes().filter(|&byte| byte == b'/').count() + 1 < levels_safe {
+            return true;
+        }
+        if topic.len() <= TOPIC_BYTES_MAX && !self.ways.is_empty() {
+            let hash = self.keys.bytes(topic.as_bytes());
+            let found = self.find(hash, self.set_index(hash), topic);
+            let entry = found.and_then(|at| self.ways[at].entry.as_ref());
+            if entry.is_some_and(|entry| trie.is_fresh(entry.stamp)) {
+                return true;
+            }
+        }
+        self.pieces.is_ready(trie, topic, turn, nodes_max)
     }
 
     /// Computes or finds the answer for `topic`; [`Self::at`] gives it.
@@ -309,7 +337,10 @@ impl TargetCache {
     /// Heap memory, without what the allocator adds.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes + self.ways.capacity() * size_of::<Way>() + self.unkept.bytes()
+        self.bytes
+            + self.pieces.bytes()
+            + self.ways.capacity() * size_of::<Way>()
+            + self.unkept.bytes()
     }
 
     fn walk(&mut self, trie: &Trie, topic: &str) {
@@ -317,9 +348,11 @@ impl TargetCache {
             // One large answer must not cost memory for ever.
             self.hits = Hits::new();
         }
-        self.hits.clear();
-        trie.match_into(topic, &mut self.hits);
-        self.work += self.hits.scratch.nodes.len() as u64;
+        if !self.pieces.fetch(trie, topic, &mut self.hits) {
+            self.hits.clear();
+            trie.match_into(topic, &mut self.hits);
+            self.work += self.hits.scratch.nodes.len() as u64;
+        }
         trie.retain_seen(topic, &mut self.hits);
     }
 
@@ -478,6 +511,66 @@ mod tests {
             }
             assert!(cache.hit_count() > 100, "{} hits", cache.hit_count());
         }
+    }
+
+    /// However small the pieces and whatever changes between two turns, each topic is ready in the end, and
+    /// its answer is that of the index.
+    #[test]
+    fn walks_in_pieces_come_to_an_end_and_answer_as_the_index_does() {
+        let mut restarts = 0;
+        for seed in 0..40 {
+            let mut random = Random(seed);
+            let mut trie = Trie::new(seed);
+            let mut cache = TargetCache::new(seed, 2);
+            let mut installed = Vec::new();
+            for _ in 0..200 {
+                let filter = random.filter();
+                let session = SessionId(u32::try_from(random.below(50)).unwrap());
+                let subscriber = Subscriber { session, ..Subscriber::default() };
+                installed.push((trie.subscribe(&filter, subscriber).node, session));
+            }
+            let mut turn = 0_u32.wrapping_sub(100);
+            let mut waiting: Vec<String> = (0..4).map(|_| random.topic()).collect();
+            for _ in 0..400 {
+                turn = turn.wrapping_add(1);
+                for topic in &mut waiting {
+                    let work_before = cache.work();
+                    if !cache.is_ready(&trie, topic, turn, 3) {
+                        assert!(cache.work() - work_before <= 3);
+                        restarts += u32::from(cache.pieces.in_vain > 0);
+                        continue;
+                    }
+                    let mut hits = Hits::new();
+                    trie.match_into(topic, &mut hits);
+                    let mut want: Vec<_> = hits.subscribers.iter().map(|hit| hit.session).collect();
+                    want.sort_unstable();
+                    want.dedup();
+                    let targets = &cache.targets(&trie, topic).targets;
+                    let mut got: Vec<_> = targets.iter().map(|target| target.session).collect();
+                    got.sort_unstable();
+                    assert_eq!(got, want, "seed {seed}, {topic:?}");
+                    *topic = random.topic();
+                }
+                if random.below(4) == 0 {
+                    let at = usize::try_from(random.below(installed.len() as u64)).unwrap();
+                    let (node, session) = installed.swap_remove(at);
+                    trie.unsubscribe(node, session);
+                    installed.retain(|&other| other != (node, session));
+                    let subscriber = Subscriber { session, ..Subscriber::default() };
+                    installed.push((trie.subscribe(&random.filter(), subscriber).node, session));
+                }
+            }
+            // Nothing changes any more, and nobody else asks.
+            for topic in waiting {
+                let ready_at = (0..200).position(|ahead| {
+                    cache.is_ready(&trie, &topic, turn.wrapping_add(100 + ahead), 3)
+                });
+                assert!(ready_at.is_some(), "seed {seed}, {topic:?}");
+                cache.targets(&trie, &topic);
+            }
+            assert_eq!(cache.pieces.bytes(), 0, "nothing is kept behind the answer");
+        }
+        assert!(restarts > 100, "{restarts}");
     }
 
     #[test]

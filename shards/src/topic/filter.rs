@@ -88,6 +88,12 @@ impl<'a> TopicFilter<'a> {
     }
 }
 
+/// The same of a filter that was checked before, without a share name.
+#[must_use]
+pub fn has_wildcard(filter: &str) -> bool {
+    filter.bytes().any(|byte| matches!(byte, b'+' | b'#'))
+}
+
 fn invalid(why: &'static str) -> Reject {
     Reject { reason: ReasonCode::TopicFilterInvalid, why }
 }

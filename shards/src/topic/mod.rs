@@ -18,13 +18,14 @@ mod epochs;
 mod held;
 mod node;
 mod nodes;
+mod pieces;
 mod roster;
 mod slab;
 mod subscriber;
 mod text;
 
 pub use cache::{Found, NoLocal, Target, TargetCache, Targets};
-pub use filter::TopicFilter;
+pub use filter::{TopicFilter, has_wildcard};
 pub use hash::Seeded;
 pub use name::{check_name, levels, topic_hash};
 pub use retained::{Full, Retained, RetainedMessage, Walk};

@@ -2,7 +2,11 @@
 //! one.
 
 use super::hash::Seeded;
+use super::text::has_slash;
 use crate::reject::{ReasonCode, Reject};
+
+/// Bytes in which the end of a level is looked for one by one.
+const NEAR_BYTES: usize = 16;
 
 /// Checks a topic name: not empty, no wildcard, no NUL, at most `levels_max` levels. That it is
 /// UTF-8 and at most 65,535 bytes long is the wire's promise.
@@ -31,7 +35,41 @@ pub fn check_name(topic: &str, levels_max: u16) -> Result<(), Reject> {
 
 /// The levels of a topic name or filter; empty ones count.
 pub fn levels(topic: &str) -> impl Iterator<Item = &str> {
-    topic.split('/')
+    Levels { rest: Some(topic) }
+}
+
+/// Most levels are short, and `str::split` sets up a search for each.
+struct Levels<'a> {
+    rest: Option<&'a str>,
+}
+
+impl<'a> Iterator for Levels<'a> {
+    type Item = &'a str;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.rest?;
+        let split = first_slash(rest.as_bytes()).and_then(|at| rest.split_at_checked(at));
+        let Some((level, behind)) = split else {
+            self.rest = None;
+            return Some(rest);
+        };
+        self.rest = behind.get(1..);
+        Some(level)
+    }
+}
+
+fn first_slash(bytes: &[u8]) -> Option<usize> {
+    let is_slash = |&byte: &u8| byte == b'/';
+    let (near, far) = bytes.split_at_checked(NEAR_BYTES).unwrap_or((bytes, &[]));
+    if let Some(at) = near.iter().position(is_slash) {
+        return Some(at);
+    }
+    // A level may have 65,535 bytes.
+    let (words, tail) = far.as_chunks::<8>();
+    let skipped = 8 * words.iter().take_while(|word| !has_slash(**word)).count();
+    let rest = far.get(skipped..).unwrap_or(tail);
+    rest.iter().position(is_slash).map(|at| NEAR_BYTES + skipped + at)
 }
 
 /// A hash that is the same in every run and on every machine: it names the owner of a retained

@@ -87,6 +87,11 @@ impl Nodes {
         TopicKeys::new(self.keys, topic, room)
     }
 
+    /// Those from a byte of `room` on, which [`Self::topic_keys`] has filled.
+    pub(super) fn rest_of_keys<'a>(&self, room: &'a [u8], at: usize) -> TopicKeys<'a> {
+        TopicKeys::resume(self.keys, room, at)
+    }
+
     fn child(&self, parent: u32, key: &LevelKey<'_>) -> Option<u32> {
         let node = &self.places[parent];
         match key.digest.text {

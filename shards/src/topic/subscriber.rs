@@ -127,6 +127,15 @@ impl Hits {
         Self::default()
     }
 
+    /// Heap memory, without what the allocator adds.
+    pub(super) fn bytes(&self) -> usize {
+        let WalkScratch { nodes, held, topic } = &self.scratch;
+        self.subscribers.capacity() * size_of::<Subscriber>()
+            + self.groups.capacity() * size_of::<GroupId>()
+            + (nodes.capacity() + held.capacity()) * size_of::<u32>()
+            + topic.capacity()
+    }
+
     /// Forgets the answer, keeps the memory.
     pub fn clear(&mut self) {
         self.subscribers.clear();
@@ -145,4 +154,16 @@ pub(super) struct WalkScratch {
     pub(super) held: Vec<u32>,
     /// The topic, as its levels are cut from it.
     pub(super) topic: Vec<u8>,
+}
+
+/// How far a walk has come that goes on later. The nodes of one level, of which it has looked at some,
+/// end at `end`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Walk {
+    pub(super) at: usize,
+    pub(super) end: usize,
+    /// Where their next level begins in the scratch's topic.
+    pub(super) level: usize,
+    /// Wildcards match at this level.
+    pub(super) is_open: bool,
 }

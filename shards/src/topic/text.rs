@@ -97,6 +97,11 @@ fn bytes_before_slash(word: u64) -> Option<u32> {
     (slashes != 0).then(|| slashes.trailing_zeros() / 8)
 }
 
+/// Whether one of the eight bytes is `/`.
+pub(super) fn has_slash(word: [u8; 8]) -> bool {
+    bytes_before_slash(u64::from_le_bytes(word)).is_some()
+}
+
 /// Where the first `/` is, eight bytes at a time: a level may have 65,535. What is behind the last whole
 /// word is not looked at; a window of `/` stands there.
 fn slash(bytes: &[u8]) -> Option<usize> {
@@ -165,6 +170,16 @@ impl<'a> TopicKeys<'a> {
         room.extend_from_slice(topic.as_bytes());
         room.extend_from_slice(&[b'/'; WINDOW]);
         Self { keys, rest: room }
+    }
+
+    /// Those from a byte of `room` on, where a level begins; [`Self::new`] has filled it.
+    pub(super) fn resume(keys: Seeded, room: &'a [u8], at: usize) -> Self {
+        Self { keys, rest: room.get(at..).unwrap_or_default() }
+    }
+
+    /// How many bytes of the room are left.
+    pub(super) fn rest_bytes(&self) -> usize {
+        self.rest.len()
     }
 }
 

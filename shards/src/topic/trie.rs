@@ -11,6 +11,7 @@
 mod groups;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use hashbrown::HashTable;
 
@@ -25,8 +26,9 @@ use super::roster::Roster;
 use super::share::ShareGroup;
 pub use super::share::{GroupId, RemoteMembers};
 use super::slab::Slab;
-use super::subscriber::WalkScratch;
 pub use super::subscriber::{Hits, SubOptions, Subscriber};
+use super::subscriber::{Walk, WalkScratch};
+use super::text::LevelKey;
 use crate::ids::{SessionId, ShardId};
 
 /// A filter's place in the trie. Valid while something hangs on it; then the number is reused.
@@ -403,32 +405,90 @@ impl Trie {
         // Level by level: what the nodes of one level wait for in memory, they wait for together.
         for key in self.nodes.topic_keys(topic, room) {
             let end = nodes.len();
-            while at < end {
-                let number = nodes[at];
-                let node = self.nodes.node(number);
-                if is_open {
-                    if let Some(hash) = self.held_by_hash(node) {
-                        held.push(hash);
-                    }
-                    if let Some(plus) = node.plus_child() {
-                        nodes.push(plus);
-                    }
-                }
-                if let Some(child) = self.nodes.child_of(number, node, &key) {
-                    nodes.push(child);
-                }
-                at += 1;
-            }
+            self.walk_level(&key, is_open, at..end, nodes, held);
+            at = end;
             if at == nodes.len() {
                 return;
             }
             is_open = true;
         }
-        for &number in nodes.get(at..).unwrap_or_default() {
+        self.end_walk(nodes.get(at..).unwrap_or_default(), held);
+    }
+
+    /// The children of `these`, of one level, that the next level leads to, appended to `nodes`.
+    #[inline(always)]
+    fn walk_level(
+        &self,
+        key: &LevelKey<'_>,
+        is_open: bool,
+        these: Range<usize>,
+        nodes: &mut Vec<u32>,
+        held: &mut Vec<u32>,
+    ) {
+        for at in these {
+            let number = nodes[at];
+            let node = self.nodes.node(number);
+            if is_open {
+                if let Some(hash) = self.held_by_hash(node) {
+                    held.push(hash);
+                }
+                if let Some(plus) = node.plus_child() {
+                    nodes.push(plus);
+                }
+            }
+            if let Some(child) = self.nodes.child_of(number, node, key) {
+                nodes.push(child);
+            }
+        }
+    }
+
+    fn end_walk(&self, last: &[u32], held: &mut Vec<u32>) {
+        for &number in last {
             let node = self.nodes.node(number);
             held.extend(self.held_by_hash(node));
             held.push(node.held);
         }
+    }
+
+    /// Begins what [`Self::match_into`] does, for [`Self::go_on_matching`].
+    pub(super) fn begin_matching(&self, topic: &str, hits: &mut Hits) -> Walk {
+        hits.clear();
+        let WalkScratch { nodes, held, topic: room } = &mut hits.scratch;
+        nodes.clear();
+        held.clear();
+        nodes.push(ROOT);
+        // Leaves the topic in `room`.
+        let _ = self.nodes.topic_keys(topic, room);
+        Walk { at: 0, end: 1, level: 0, is_open: !topic.starts_with('$') }
+    }
+
+    /// Looks at some `nodes_max` more nodes; true when the answer is whole. Between two calls nothing may
+    /// change that the topic's stamp tells of ([`Self::is_fresh`]).
+    pub(super) fn go_on_matching(
+        &self,
+        walk: &mut Walk,
+        nodes_max: usize,
+        hits: &mut Hits,
+    ) -> bool {
+        let WalkScratch { nodes, held, topic: room } = &mut hits.scratch;
+        let stop = walk.at.saturating_add(nodes_max);
+        let mut keys = self.nodes.rest_of_keys(room, walk.level);
+        while let Some(key) = keys.next() {
+            let until = walk.end.min(stop);
+            self.walk_level(&key, walk.is_open, walk.at..until, nodes, held);
+            walk.at = until;
+            if until < walk.end {
+                return false;
+            }
+            walk.end = nodes.len();
+            walk.level = room.len() - keys.rest_bytes();
+            walk.is_open = true;
+        }
+        self.end_walk(nodes.get(walk.at..).unwrap_or_default(), held);
+        for at in 0..hits.scratch.held.len() {
+            self.collect(hits.scratch.held[at], hits);
+        }
+        true
     }
 
     /// What hangs on the node's `#`.
