@@ -47,8 +47,10 @@ struct Outgoing {
 struct Incoming {
     ring: Consumer<u8>,
     parcels: Consumer<Bytes>,
-    /// Taken from the ring, not yet a whole record.
+    /// Taken from the ring and not worked on: a record that is not whole yet, or with `has_rest` whole ones
+    /// for which the turn was not long enough.
     cut: Vec<u8>,
+    has_rest: bool,
     /// Records ever handled.
     handled: u64,
 }
@@ -100,6 +102,7 @@ pub fn mesh(shards: u8, ring_bytes: usize) -> Vec<Mailboxes> {
                 ring: ring_out,
                 parcels: parcels_out,
                 cut: Vec::new(),
+                has_rest: false,
                 handled: 0,
             });
         }
@@ -159,22 +162,24 @@ impl Mailboxes {
     /// True if any ring holds something for this shard.
     #[must_use]
     pub fn has_mail(&self) -> bool {
-        self.incoming.iter().flatten().any(|incoming| !incoming.ring.is_empty())
+        self.incoming.iter().flatten().any(Incoming::has_mail)
     }
 
     #[must_use]
     pub fn has_mail_from(&self, from: ShardId) -> bool {
         let incoming = self.incoming.get(from.index()).and_then(Option::as_ref);
-        incoming.is_some_and(|incoming| !incoming.ring.is_empty())
+        incoming.is_some_and(Incoming::has_mail)
     }
 
     /// Takes what has come from `from`, up to a bound. `None` if nothing has.
     pub fn drain(&mut self, from: ShardId) -> Option<Batch> {
         let incoming = self.incoming[from.index()].as_mut()?;
-        let count = incoming.ring.slots().min(DRAIN_BYTES_MAX);
-        if count == 0 {
+        if !incoming.has_mail() {
             return None;
         }
+        // What was left over is worked on first.
+        let room = if incoming.has_rest { 0 } else { DRAIN_BYTES_MAX };
+        let count = incoming.ring.slots().min(room);
         let mut bytes = std::mem::take(&mut incoming.cut);
         let chunk = incoming.ring.read_chunk(count).expect("as many were there, and only we take");
         let (first, second) = chunk.as_slices();
@@ -190,12 +195,14 @@ impl Mailboxes {
         self.incoming[from.index()].as_mut()?.parcels.pop().ok()
     }
 
-    /// Ends a batch; a record still cut waits for its rest.
+    /// Ends a batch; a record still cut waits for its rest, and those that were not asked for wait for the
+    /// next batch.
     pub fn finish(&mut self, batch: Batch) {
         let Some(incoming) = self.incoming[batch.from.index()].as_mut() else { return };
+        incoming.has_rest = batch.record().is_some();
         let mut bytes = batch.bytes;
         bytes.drain(..batch.start);
-        mark!(MailCut if !bytes.is_empty());
+        mark!(MailCut if !bytes.is_empty() && !incoming.has_rest);
         // A rare large record must not pin its memory to an idle ring.
         if bytes.is_empty() && bytes.capacity() > 2 * DRAIN_BYTES_MAX {
             bytes = Vec::new();
@@ -226,6 +233,12 @@ impl Mailboxes {
 
     fn outgoing_mut(&mut self, to: ShardId) -> &mut Outgoing {
         self.outgoing[to.index()].as_mut().expect("no shard writes to itself")
+    }
+}
+
+impl Incoming {
+    fn has_mail(&self) -> bool {
+        self.has_rest || !self.ring.is_empty()
     }
 }
 
@@ -272,13 +285,19 @@ impl Outgoing {
 impl Batch {
     /// The next whole record.
     pub fn next_record(&mut self) -> Option<&[u8]> {
-        let rest = &self.bytes[self.start..];
+        let length = self.record()?.len();
+        let start = self.start + LENGTH_BYTES;
+        self.start = start + length;
+        self.handled += 1;
+        self.bytes.get(start..self.start)
+    }
+
+    /// The next record, if it is whole.
+    fn record(&self) -> Option<&[u8]> {
+        let rest = self.bytes.get(self.start..)?;
         let (length, rest) = rest.split_first_chunk::<LENGTH_BYTES>()?;
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        let record = rest.get(..length)?;
-        self.start += LENGTH_BYTES + length;
-        self.handled += 1;
-        Some(record)
+        rest.get(..length)
     }
 }
 
@@ -325,6 +344,28 @@ mod tests {
         }
         assert_eq!((a.posted(B), b.handled(A)), (100, 100));
         assert!(!b.has_mail());
+    }
+
+    #[test]
+    fn what_a_batch_leaves_comes_with_the_next_one() {
+        let (mut a, mut b) = pair(1024);
+        for n in 0..10u8 {
+            a.post(B, None, |out| out.extend_from_slice(&[n; 3]));
+        }
+        assert!(a.flush(B));
+        for n in 0..10u8 {
+            assert!(b.has_mail() && b.has_mail_from(A));
+            let mut batch = b.drain(A).expect("there is some");
+            assert_eq!(batch.next_record(), Some(&[n; 3][..]));
+            b.finish(batch);
+            assert_eq!(b.handled(A), u64::from(n) + 1);
+            if n == 4 {
+                a.post(B, None, |out| out.push(99));
+                a.flush(B);
+            }
+        }
+        assert_eq!(drain_all(&mut b, A).len(), 1);
+        assert!(!b.has_mail() && b.drain(A).is_none());
     }
 
     #[test]

@@ -27,6 +27,8 @@ marks! {
     MailBehindStaged,
     /// A batch ended in the middle of a record.
     MailCut,
+    /// A batch ended before its end, as its filters were as much work as a turn may be.
+    MailLeft,
     /// A payload travelled beside its record.
     MailParcel,
     /// Packets of one topic went to everybody at once.
@@ -139,6 +141,12 @@ marks! {
     Contended,
     /// A connection had its share of a turn.
     TurnSpent,
+    /// A connection that sends much went on in a later turn, as others had done enough in this one.
+    MeteredWaited,
+    /// The same with bytes that had just come.
+    ReceivedWaited,
+    /// A message waited for the index, as its topic takes a longer walk than a turn may.
+    WalkInPieces,
     /// A session that is gone stood in the index in more places than a turn takes.
     VacatedInPieces,
     /// A connection was taken over when what the older one had sent was worked on.

@@ -12,6 +12,9 @@ use super::net_ring::{Completion, Socket};
 use super::op::ConnTag;
 use super::{Core, Reactor};
 
+/// A receive of so many tells of a client that sends much.
+const MUCH_BYTES: usize = 8 * 1024;
+
 impl<C: Core> Reactor<C> {
     pub(super) fn on_completion(&mut self, completion: Completion) {
         match completion {
@@ -105,6 +108,7 @@ impl<C: Core> Reactor<C> {
 
     fn on_bytes(&mut self, id: ConnId, filled: Filled) {
         let Some(conn) = self.conns.find(id) else { return self.net.give_back(filled) };
+        conn.is_heard_much = self.net.bytes(&filled).len() >= MUCH_BYTES;
         if conn.is_layered {
             return self.on_layered_bytes(id, filled);
         }

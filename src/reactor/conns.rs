@@ -38,6 +38,10 @@ pub(super) struct Conn {
     pub(super) sending: bool,
     /// It waits among [`super::sends::Sends`].
     pub(super) is_listed: bool,
+    /// The last receive was a large one.
+    pub(super) is_heard_much: bool,
+    /// It waits among [`super::receives::Receives`].
+    pub(super) is_receive_listed: bool,
     /// The last send was a large one.
     pub(super) is_sent_much: bool,
     /// [`super::layers::Layers`] has an entry for it.
@@ -83,6 +87,8 @@ impl Conns {
             cancelling: false,
             sending: false,
             is_listed: false,
+            is_heard_much: false,
+            is_receive_listed: false,
             is_sent_much: false,
             is_layered,
             is_newcomer: false,

@@ -41,6 +41,7 @@ impl<C: Core> Reactor<C> {
             self.send_listed(conn);
         }
         self.send_wired();
+        self.receive_listed(round.is_contended);
         for &(conn, closing) in &round.closes {
             match closing {
                 Closing::Finish => self.finish(conn),
@@ -137,7 +138,24 @@ impl<C: Core> Reactor<C> {
             conn.cancelling = true;
             self.net.cancel_receive(id);
         }
+        if reading == Reading::Once && conn.is_heard_much {
+            if !std::mem::replace(&mut conn.is_receive_listed, true) {
+                self.receives.push(id);
+            }
+            return;
+        }
         self.receive_as_wanted(id);
+    }
+
+    /// Behind the sends: nobody who is sent something waits for a receive of a flood.
+    fn receive_listed(&mut self, is_contended: bool) {
+        self.receives.go_on(is_contended);
+        while let Some(id) = self.receives.next() {
+            if let Some(conn) = self.conns.find(id) {
+                conn.is_receive_listed = false;
+                self.receive_as_wanted(id);
+            }
+        }
     }
 
     /// While it matters, those that are sent much, or send more than their share, wait for the others.

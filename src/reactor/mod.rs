@@ -24,6 +24,7 @@ mod notes;
 mod op;
 mod orders;
 mod park;
+mod receives;
 mod sending;
 mod sends;
 mod sleeper;
@@ -59,6 +60,7 @@ use self::net_ring::{NetRing, Raw};
 use self::notes::Notes;
 use self::op::ConnTag;
 use self::orders::Crossing;
+use self::receives::Receives;
 use self::sends::Sends;
 
 /// Completions of one turn. More would make those at the end wait for the answers to those at the start.
@@ -128,6 +130,8 @@ pub struct Reactor<C> {
     batch: Vec<Raw>,
     /// Connections that the core has something for.
     sends: Sends,
+    /// Connections that send much and are to be received from, once each.
+    receives: Receives,
     sent: Vec<(ConnTag, Output)>,
     /// Somebody waits for a send of this turn: its end must be looked at before a sleep.
     is_send_awaited: bool,
@@ -226,6 +230,7 @@ impl<C: Core> Reactor<C> {
             applied: None,
             batch: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
             sends: Sends::default(),
+            receives: Receives::default(),
             sent: Vec::new(),
             is_send_awaited: false,
             ended: Vec::new(),
@@ -269,6 +274,7 @@ impl<C: Core> Reactor<C> {
         ended.append(&mut self.late);
         self.is_send_awaited = false;
         self.sends.begin_turn();
+        self.receives.begin_turn();
         let reaped = self.reap();
         self.end_peers(&ended);
         // A connection that comes from another shard waits for one enter: what its client had sent on
@@ -375,6 +381,7 @@ impl<C: Core> Reactor<C> {
             || !self.adopts.is_empty()
             || self.is_send_awaited
             || self.sends.is_waiting()
+            || self.receives.is_waiting()
             || self.core.has_backlog()
     }
 

@@ -16,6 +16,9 @@ const SENDS_MAX: u32 = 64;
 /// Sends of a turn to the others.
 const BULK_SENDS_MAX: u32 = 4;
 
+/// The same in a turn that has sends of the first kind.
+const BULK_SENDS_BESIDE_MAX: u32 = 1;
+
 /// Connections that have something to send, in the order in which they came to.
 #[derive(Debug, Default)]
 pub(super) struct Sends {
@@ -47,7 +50,11 @@ impl Sends {
 
     /// Whose turn it is; `None` if nobody waits, or the turn has had its sends.
     pub(super) fn next(&mut self) -> Option<ConnId> {
-        self.plain.next().or_else(|| self.bulk.next())
+        if let Some(conn) = self.plain.next() {
+            self.bulk.left = self.bulk.left.min(BULK_SENDS_BESIDE_MAX);
+            return Some(conn);
+        }
+        self.bulk.next()
     }
 
     /// True if somebody waits for the next turn.
@@ -90,12 +97,20 @@ mod tests {
                 assert_eq!(next, conn(bulk.next().unwrap()));
                 count += 1;
             }
-            assert!(count <= BULK_SENDS_MAX);
+            assert!(count <= BULK_SENDS_BESIDE_MAX);
             if !sends.is_waiting() {
                 break;
             }
         }
         assert_eq!(bulk.next(), None);
+    }
+
+    #[test]
+    fn those_who_want_everything_have_more_of_a_turn_for_themselves() {
+        let mut sends = Sends::default();
+        (0..1000).for_each(|index| sends.push_bulk(conn(index)));
+        sends.begin_turn();
+        assert_eq!(std::iter::from_fn(|| sends.next()).count(), BULK_SENDS_MAX as usize);
     }
 
     #[test]
@@ -105,7 +120,7 @@ mod tests {
         sends.push_bulk(conn(9999));
         sends.begin_turn();
         let sent: Vec<_> = std::iter::from_fn(|| sends.next()).collect();
-        assert_eq!(sent.len(), SENDS_MAX as usize + 1);
+        assert_eq!(sent.len(), (SENDS_MAX + BULK_SENDS_BESIDE_MAX) as usize);
         assert_eq!(sent.last(), Some(&conn(9999)));
     }
 }

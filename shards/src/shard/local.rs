@@ -21,10 +21,10 @@ use super::render::Rendered;
 /// as that of a SUBSCRIBE on its way, then cost no system call.
 const BACKLOG_BYTES_PAUSE: usize = 16 * 1024;
 
-/// Part of a whole share that a connection gets in a turn while others wait that want little, and part of
-/// one that all such connections get together.
+/// Part of a whole share that a metered connection gets in a turn while others wait that want little, and
+/// part of one that all of them get together.
 const METERED_PART: u32 = 8;
-const METERED_TOGETHER_PART: u32 = 2;
+const METERED_TOGETHER_PART: u32 = 4;
 
 /// Receives in a row that must bring little before a metered connection is read as it comes again. One
 /// would be the end of any burst, and the kernel would hand out the next burst as a whole.
@@ -34,7 +34,7 @@ pub(super) const METERED_RECEIVES: u8 = 16;
 const LITTLE: u32 = 16;
 
 /// What a client has said at most in a turn that others must not keep waiting, in packets.
-const QUIET: u32 = 2;
+pub(super) const QUIET: u32 = 2;
 
 /// For so many turns after such a client was heard, connections that had their share get less.
 const CONTENDED_TURNS: u32 = 64;
@@ -58,8 +58,11 @@ pub(super) struct Local {
     pub(super) overtaken: Vec<ConnId>,
     /// Connections that have had their share of this turn.
     pub(super) spent: Vec<ConnId>,
-    /// How many they were in the turn before.
-    pub(super) spent_before: u32,
+    /// There were such in the turn before.
+    pub(super) was_spent: bool,
+    /// What metered connections may still do in this turn, in packets. Those that find nothing left go on
+    /// in a later one, in the order in which they came.
+    pub(super) metered_left: u32,
     /// Turns for which those that want little come first.
     pub(super) contended_turns: u32,
     /// Operations for the store, until the end of the message or input at hand.
@@ -114,11 +117,12 @@ impl Local {
     /// small ones are for when somebody else would wait for them.
     fn turn_share(&self, conn: &Conn) -> u32 {
         let most = self.settings.turn_packets_max;
-        if !conn.is_metered() || !self.is_contended() {
-            return most;
-        }
-        let together = most / METERED_TOGETHER_PART / self.spent_before.max(1);
-        together.min(most / METERED_PART).max(1)
+        if conn.is_metered() && self.is_contended() { (most / METERED_PART).max(1) } else { most }
+    }
+
+    /// A metered connection has more to be done, and others have done what such may do in this turn.
+    pub(super) fn must_wait(&self, id: ConnId) -> bool {
+        self.metered_left == 0 && self.conns.get(id).is_some_and(Conn::is_metered)
     }
 
     /// Some clients send more than a turn takes, and others very little.
@@ -130,7 +134,7 @@ impl Local {
     /// takes, they are the ones that wait.
     #[inline]
     pub(super) fn weigh(&mut self, id: ConnId) {
-        if self.spent_before > 0 || !self.spent.is_empty() {
+        if self.was_spent || !self.spent.is_empty() {
             self.weigh_in_flood(id);
         }
     }
@@ -168,11 +172,27 @@ impl Local {
     /// what else comes from it, in its socket.
     pub(super) fn charge(&mut self, id: ConnId, units: u32, out: &mut Outbox) {
         let Some(conn) = self.conns.get(id) else { return };
-        let left = self.turn_left(conn).saturating_sub(units);
+        let mut left = self.turn_left(conn).saturating_sub(units);
+        if conn.is_metered() {
+            self.metered_left = self.metered_left.saturating_sub(units);
+            if self.metered_left == 0 && self.turn_share(conn) - left > QUIET {
+                left = 0;
+            }
+        }
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.turn = self.turn;
         conn.turn_left = left;
-        if left == 0 && conn.state != State::Closing && !conn.pauses.has(PauseReason::TurnSpent) {
+        if left == 0 {
+            self.end_turn(id, out);
+        }
+    }
+
+    /// A connection has had its share of this turn, whatever it was.
+    pub(super) fn end_turn(&mut self, id: ConnId, out: &mut Outbox) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.turn = self.turn;
+        conn.turn_left = 0;
+        if conn.state != State::Closing && !conn.pauses.has(PauseReason::TurnSpent) {
             mark!(TurnSpent);
             conn.metered = METERED_RECEIVES;
             if !conn.is_read_paused {
@@ -196,9 +216,14 @@ impl Local {
                 self.resumable.push(id);
             }
         }
-        self.spent_before = u32::try_from(self.spent.len()).unwrap_or(u32::MAX);
+        self.was_spent = !self.spent.is_empty();
         self.contended_turns = self.contended_turns.saturating_sub(1);
-        if self.spent.is_empty() {
+        self.metered_left = if self.is_contended() {
+            (self.settings.turn_packets_max / METERED_TOGETHER_PART).max(1)
+        } else {
+            u32::MAX
+        };
+        if !self.was_spent {
             return;
         }
         let mut spent = std::mem::take(&mut self.spent);

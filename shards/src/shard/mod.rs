@@ -123,7 +123,9 @@ pub struct Shard {
     /// Sessions that are gone and still stand in the index, with the places where they do.
     vacating: VecDeque<(SessionId, Subscriptions)>,
     /// Sessions whose retained messages go on in the next turn.
-    yielded: Vec<SessionId>,
+    yielded: VecDeque<SessionId>,
+    /// What may still be done for retained messages in this turn, in packets.
+    retained_left: u32,
     /// Messages whose acknowledgement waits for other shards or the store.
     completions: Tickets<Completion>,
     /// Operations of the store that are out, in their order, and what waits for each.
@@ -149,6 +151,8 @@ pub struct Shard {
     fences: u64,
     sys: sys::Sys,
     scratch: fanout::Scratch,
+    /// The packet at hand has to wait: nothing was done about it.
+    is_to_be_repeated: bool,
     started: Option<Now>,
     busy_permille: u16,
 }
@@ -172,7 +176,8 @@ impl Shard {
                 resumable: Vec::new(),
                 turn: 1,
                 spent: Vec::new(),
-                spent_before: 0,
+                was_spent: false,
+                metered_left: u32::MAX,
                 contended_turns: 0,
                 overtaken: Vec::new(),
                 emitted: Vec::new(),
@@ -193,7 +198,8 @@ impl Shard {
             questions: Tickets::default(),
             deferred_asks: Vec::new(),
             vacating: VecDeque::new(),
-            yielded: Vec::new(),
+            yielded: VecDeque::new(),
+            retained_left: 0,
             completions: Tickets::default(),
             awaited: VecDeque::new(),
             store_ticket: 0,
@@ -209,6 +215,7 @@ impl Shard {
             fences: 0,
             sys: sys::Sys::default(),
             scratch: fanout::Scratch::default(),
+            is_to_be_repeated: false,
             started: None,
             busy_permille: 0,
         }
@@ -267,7 +274,12 @@ impl Shard {
         let resumable = std::mem::take(&mut self.local.resumable);
         if !resumable.is_empty() {
             for &conn in &resumable {
-                self.resume_reading(now, conn, out);
+                if self.local.must_wait(conn) {
+                    mark!(MeteredWaited);
+                    self.local.resumable.push(conn);
+                } else {
+                    self.resume_reading(now, conn, out);
+                }
             }
             if self.local.resumable.is_empty() {
                 self.local.resumable = resumable;
@@ -323,7 +335,6 @@ impl Shard {
         self.has_backlog()
             || self.mail.has_staged()
             || !self.deferred_asks.is_empty()
-            || !self.yielded.is_empty()
             || self.recheck.is_under_way()
     }
 
@@ -336,6 +347,7 @@ impl Shard {
             || !local.spent.is_empty()
             || !local.overtaken.is_empty()
             || !self.vacating.is_empty()
+            || !self.yielded.is_empty()
     }
 
     /// True if `conn` is one of them. What its client sent before it closed counts, so

@@ -4,11 +4,21 @@ use bytes::Bytes;
 
 use crate::ids::ShardId;
 use crate::mail::Mail;
+use crate::mark;
 use crate::reject::ReasonCode;
 use crate::time::Now;
 
 use super::Shard;
 use super::effect::{Adopt, Outbox};
+use super::filing::filter_units;
+
+/// How much of a turn the filters of other shards take: as much as those of this one's clients.
+fn filing_units(mail: &Mail<'_>) -> u32 {
+    match mail {
+        Mail::Interest { filter, .. } | Mail::Share { filter, .. } => filter_units(filter),
+        _ => 0,
+    }
+}
 
 impl Shard {
     /// Posts one record; it leaves with the next flush.
@@ -21,12 +31,16 @@ impl Shard {
     /// Works on a bounded batch of what has come from one shard.
     pub(super) fn on_mail(&mut self, now: Now, from: ShardId, out: &mut Outbox) {
         let Some(mut batch) = self.mail.drain(from) else { return };
-        while let Some(record) = batch.next_record() {
+        let mut left = self.local.settings.turn_packets_max;
+        while left > 0
+            && let Some(record) = batch.next_record()
+        {
             let mut parcel: Option<Bytes> = None;
             let own = &mut self.mail;
             match Mail::read(record, &mut parcel, || own.take_parcel(from)) {
                 Some(mail) => {
                     self.local.counters.mail_handled += 1;
+                    left = left.saturating_sub(filing_units(&mail));
                     self.on_record(now, from, mail, out);
                 }
                 None => {
@@ -35,6 +49,7 @@ impl Shard {
                 }
             }
         }
+        mark!(MailLeft if left == 0);
         self.mail.finish(batch);
     }
 

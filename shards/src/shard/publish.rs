@@ -25,6 +25,9 @@ use super::effect::Outbox;
 use super::fanout::Source;
 use super::render::Verbatim;
 
+/// How many nodes of the index a message may make a turn look at, for each packet of a connection's share.
+const NODES_PER_PACKET: u32 = 8;
+
 /// A message whose outcome somebody waits for.
 #[derive(Debug)]
 pub(super) struct Completion {
@@ -171,6 +174,10 @@ impl Shard {
         out: &mut Outbox,
     ) -> Result<(), Reject> {
         let publish = arrived.publish;
+        if !self.is_index_ready(topic) {
+            self.wait_for_index(id, out);
+            return Ok(());
+        }
         if let Some(packet_id) = publish.packet_id
             && !self.is_new(id, session, publish.qos, packet_id, out)?
         {
@@ -218,6 +225,22 @@ impl Shard {
             self.hold_publisher(id);
         }
         Ok(())
+    }
+
+    /// Whether the index can tell where `topic` goes without too long a walk in this turn.
+    pub(super) fn is_index_ready(&mut self, topic: &str) -> bool {
+        let nodes_max = self.local.settings.turn_packets_max.saturating_mul(NODES_PER_PACKET);
+        let nodes_max = usize::try_from(nodes_max).unwrap_or(usize::MAX);
+        self.index.cache.is_ready(&self.index.trie, topic, self.local.turn, nodes_max)
+    }
+
+    /// The packet at hand comes again in the next turn.
+    pub(super) fn wait_for_index(&mut self, id: ConnId, out: &mut Outbox) {
+        mark!(WalkInPieces);
+        self.is_to_be_repeated = true;
+        self.local.counters.messages_received -= 1;
+        self.local.counters.packets_received -= 1;
+        self.local.end_turn(id, out);
     }
 
     /// Until what it publishes has somewhere to go.

@@ -20,7 +20,7 @@ use crate::timers::Timer;
 use super::Shard;
 use super::connect::{NO_CONNECT, is_connect};
 use super::effect::{Closing, Outbox, Reading};
-use super::local::units;
+use super::local::{QUIET, units};
 use super::publish::Arrived;
 use super::runs::Ran;
 
@@ -98,6 +98,10 @@ impl Shard {
             self.local.stash(id, bytes, out);
             return;
         }
+        if is_metered && units(bytes.len()) > QUIET && self.local.must_wait(id) {
+            return self.wait_for_turn(id, bytes, out);
+        }
+        let Some(conn) = self.local.conns.get_mut(id) else { return };
         let cut_before = conn.backlog.rest().len();
         let mut is_cut = cut_before > 0;
         if is_cut {
@@ -121,11 +125,21 @@ impl Shard {
         self.ask_for_more(id, out);
     }
 
+    /// Others have done what metered connections may do in this turn: what came waits for the next one.
+    fn wait_for_turn(&mut self, id: ConnId, bytes: &[u8], out: &mut Outbox) {
+        mark!(ReceivedWaited);
+        self.local.stash(id, bytes, out);
+        if let Some(conn) = self.local.conns.get_mut(id) {
+            conn.is_resumable = true;
+            self.local.resumable.push(id);
+        }
+    }
+
     /// No packet has become whole. Takes back that the client was heard, unless enough of one has come.
     fn unhear(&mut self, id: ConnId, cut_before: usize, heard_before: Time) {
         let Some(conn) = self.local.conns.get_mut(id) else { return };
         // A whole packet has come, and waits.
-        if conn.pauses.has(PauseReason::RateLimited) {
+        if conn.pauses.has(PauseReason::RateLimited) || conn.pauses.has(PauseReason::TurnSpent) {
             return;
         }
         if conn.backlog.rest().len() / CUT_BYTES_HEARD == cut_before / CUT_BYTES_HEARD {
@@ -209,12 +223,16 @@ impl Shard {
                                     used += run_len;
                                     continue;
                                 }
+                                Ran::Later => return used,
                             }
                         }
                         if is_rated && !self.takes(now, id, frame.first, len, out) {
                             return used;
                         }
                         self.on_frame(now, id, &frame, (&rest[..len], None), out);
+                        if std::mem::take(&mut self.is_to_be_repeated) {
+                            return used;
+                        }
                     }
                     used += len;
                     self.local.charge(id, units(len), out);
@@ -287,9 +305,12 @@ impl Shard {
         let is_first = conn.state == State::AwaitConnect;
         if is_first {
             self.on_cut_first(now, id, whole, bytes, out)
-        } else {
-            self.on_whole(now, id, whole, out);
+        } else if let Some(whole) = self.on_whole(now, id, whole, out) {
+            self.local.pool.give(whole);
             Some(bytes)
+        } else {
+            self.local.stash(id, bytes, out);
+            None
         }
     }
 
@@ -319,22 +340,42 @@ impl Shard {
         None
     }
 
-    /// A packet that came in pieces, in a buffer of its own: a large payload is shared, not copied.
-    fn on_whole(&mut self, now: Now, id: ConnId, whole: Vec<u8>, out: &mut Outbox) {
-        self.local.charge(id, units(whole.len()), out);
-        if whole.len() < SPLICE_BYTES_MIN {
+    /// A packet that came in pieces, in a buffer of its own: a large payload is shared, not copied. Answers
+    /// a buffer to use again; `None` if the packet waits for the next turn.
+    fn on_whole(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        whole: Vec<u8>,
+        out: &mut Outbox,
+    ) -> Option<Vec<u8>> {
+        let len = whole.len();
+        let whole = if len < SPLICE_BYTES_MIN {
             if let Ok(Framed::Whole(frame)) = codec::frame(&whole, u32::MAX) {
                 self.on_frame(now, id, &frame, (&whole, None), out);
             }
-            self.local.pool.give(whole);
-            return;
+            whole
+        } else {
+            mark!(WholeShared);
+            // Whoever keeps a payload pins the packet, but not the rest of a buffer from the pool.
+            let whole = Bytes::from(whole.into_boxed_slice());
+            if let Ok(Framed::Whole(frame)) = codec::frame(&whole, u32::MAX) {
+                self.on_frame(now, id, &frame, (&whole, Some(&whole)), out);
+            }
+            if !self.is_to_be_repeated {
+                self.local.charge(id, units(len), out);
+                return Some(Vec::new());
+            }
+            Vec::from(whole)
+        };
+        if std::mem::take(&mut self.is_to_be_repeated) {
+            if let Some(conn) = self.local.conns.get_mut(id) {
+                conn.backlog.bytes = whole;
+            }
+            return None;
         }
-        mark!(WholeShared);
-        // Whoever keeps a payload pins the packet, but not the rest of a buffer from the pool.
-        let whole = Bytes::from(whole.into_boxed_slice());
-        if let Ok(Framed::Whole(frame)) = codec::frame(&whole, u32::MAX) {
-            self.on_frame(now, id, &frame, (&whole, Some(&whole)), out);
-        }
+        self.local.charge(id, units(len), out);
+        Some(whole)
     }
 
     /// A whole packet of a connection that has sent its CONNECT.

@@ -15,20 +15,24 @@ use crate::session::outgoing::{Delivery, Ids};
 use crate::slots::owner_of;
 use crate::time::Now;
 use crate::timers::Timer;
-use crate::topic::{NodeId, RetainedMessage, TopicFilter, Trie, Walk, topic_hash};
+use crate::topic::{NodeId, RetainedMessage, Trie, Walk, has_wildcard, topic_hash};
 
 use super::Shard;
 use super::deliver::{Pumped, is_expired};
 use super::effect::Outbox;
+use super::filing::filter_units;
 
 /// Topics looked at for one slice.
-const SLICE_WORK: usize = 1024;
+const SLICE_WORK: usize = 512;
 /// Messages in one slice, and the bytes after which it ends early.
 const SLICE_MESSAGES: usize = 64;
 const SLICE_BYTES: usize = 256 * 1024;
-/// Slices that a session may take in one turn from the shard that it lives on: a wide filter that
-/// matches little must not stop the others.
-const SLICES_PER_TURN: usize = 16;
+/// Part of a connection's share of a turn that all sessions together may take for retained messages of the
+/// shard that they live on: wide filters that match little, or deep ones, must not stop the others.
+const RETAINED_PART: u32 = 4;
+/// So many topics looked at, or messages found, are about as much work as a small packet.
+const TOPICS_PER_UNIT: usize = 8;
+const FOUND_PER_UNIT: usize = 2;
 /// Expired messages removed in one go.
 const EXPIRE_WORK: usize = 1024;
 
@@ -152,12 +156,10 @@ impl Shard {
 
     /// Sends what waits for a session: retained messages first, then the queue.
     pub(super) fn pump(&mut self, now: Now, session: SessionId, out: &mut Outbox) {
-        let mut slices_left = SLICES_PER_TURN;
         while self.local.pump(now, session, out) == Pumped::WantsSlice {
-            if slices_left == 0 {
+            if self.retained_left == 0 {
                 return self.yield_turn(session);
             }
-            slices_left -= 1;
             if !self.next_slice(now, session) {
                 return;
             }
@@ -168,13 +170,18 @@ impl Shard {
         let session = self.local.sessions.get_mut(id);
         if let Some(stream) = session.and_then(|session| session.stream.as_mut()) {
             mark!(RetainedYielded);
-            stream.has_yielded = true;
-            self.yielded.push(id);
+            if !std::mem::replace(&mut stream.has_yielded, true) {
+                self.yielded.push_back(id);
+            }
         }
     }
 
+    /// A turn begins: sessions that wait for retained messages go on, as far as it goes.
     pub(super) fn resume_yielded(&mut self, now: Now, out: &mut Outbox) {
-        for id in std::mem::take(&mut self.yielded) {
+        self.retained_left = (self.local.settings.turn_packets_max / RETAINED_PART).max(1);
+        while self.retained_left > 0
+            && let Some(id) = self.yielded.pop_front()
+        {
             let session = self.local.sessions.get_mut(id);
             let stream = session.and_then(|session| session.stream.as_mut());
             if stream.is_some_and(|stream| std::mem::take(&mut stream.has_yielded)) {
@@ -195,8 +202,9 @@ impl Shard {
                 session.stream = None;
                 return true;
             };
-            let walk = begin_walk(&self.index.trie, self.shards, node, round);
+            let (walk, units) = begin_walk(&self.index.trie, self.shards, node, round);
             stream.current = walk;
+            self.retained_left = self.retained_left.saturating_sub(units);
             return true;
         }
         let Some(walk) = stream.current.as_ref() else { return true };
@@ -207,6 +215,7 @@ impl Shard {
         let mut filter = std::mem::take(&mut self.scratch.topic);
         filter.clear();
         self.index.trie.filter_text(node, &mut filter);
+        self.retained_left = self.retained_left.saturating_sub(filter_units(&filter));
         let is_here = shard == self.id;
         if is_here {
             self.walk_here(now, session_id, node, &filter, cursor.as_deref());
@@ -226,11 +235,15 @@ impl Shard {
         filter: &str,
         after: Option<&str>,
     ) {
-        let Ok(parsed) = TopicFilter::parse(filter, u16::MAX) else { return };
         let mut found = Vec::new();
-        let walk = slice(&self.index.retained, now, &parsed, after, |topic, message| {
-            found.push((topic.to_owned(), message.clone()));
-        });
+        let mut work_left = SLICE_WORK;
+        let walk =
+            slice(&self.index.retained, now, filter, after, &mut work_left, |topic, message| {
+                found.push((topic.to_owned(), message.clone()));
+            });
+        let units = (SLICE_WORK - work_left) / TOPICS_PER_UNIT + found.len() / FOUND_PER_UNIT;
+        self.retained_left =
+            self.retained_left.saturating_sub(u32::try_from(units).unwrap_or(u32::MAX));
         for (topic, kept) in &found {
             self.take_retained(now, session, node, &view(topic, kept));
         }
@@ -311,16 +324,17 @@ impl Shard {
         filter: &str,
         cursor: Option<&str>,
     ) {
-        let Ok(parsed) = TopicFilter::parse(filter, u16::MAX) else { return };
         let (mail, posted, counters) = (&mut self.mail, &mut self.posted, &mut self.local.counters);
         let mut post = |record: &Mail<'_>| {
             mail.post(from, record.parcel(), |out| record.write(out));
             *posted |= 1 << from.0;
             counters.mail_posted += 1;
         };
-        let walk = slice(&self.index.retained, now, &parsed, cursor, |topic, message| {
-            post(&Mail::RetainedItem { question, message: view(topic, message) });
-        });
+        let mut work_left = SLICE_WORK;
+        let walk =
+            slice(&self.index.retained, now, filter, cursor, &mut work_left, |topic, message| {
+                post(&Mail::RetainedItem { question, message: view(topic, message) });
+            });
         match &walk {
             Walk::Done => post(&Mail::RetainedEnd { question, cursor: None }),
             Walk::More(cursor) => post(&Mail::RetainedEnd { question, cursor: Some(cursor) }),
@@ -403,30 +417,32 @@ impl Shard {
     }
 }
 
-/// Where the retained messages of a filter are: with one owner, or with any.
-fn begin_walk(trie: &Trie, shards: u8, node: NodeId, round: u32) -> Option<RetainedWalk> {
+/// Where the retained messages of a filter are: with one owner, or with any; and how much of a turn it
+/// took to find out.
+fn begin_walk(trie: &Trie, shards: u8, node: NodeId, round: u32) -> (Option<RetainedWalk>, u32) {
     let mut filter = String::new();
     trie.filter_text(node, &mut filter);
-    let parsed = TopicFilter::parse(&filter, u16::MAX).ok()?;
-    let (shard, shard_last) = if parsed.has_wildcard() {
+    let (shard, shard_last) = if has_wildcard(&filter) {
         (0, shards - 1)
     } else {
         let owner = owner_of(topic_hash(filter.as_bytes()), shards).0;
         (owner, owner)
     };
-    Some(RetainedWalk { node, round, shard, shard_last, cursor: None, asked: None })
+    let walk = RetainedWalk { node, round, shard, shard_last, cursor: None, asked: None };
+    (Some(walk), filter_units(&filter))
 }
 
 /// Visits one slice of the retained messages that match.
 fn slice(
     retained: &crate::topic::Retained,
     now: Now,
-    filter: &TopicFilter<'_>,
+    filter: &str,
     after: Option<&str>,
+    work_left: &mut usize,
     mut visit: impl FnMut(&str, &RetainedMessage),
 ) -> Walk {
     let (mut count, mut bytes) = (0, 0);
-    retained.walk(now.time, filter, after, SLICE_WORK, |topic, message| {
+    retained.walk(now.time, filter, after, work_left, |topic, message| {
         visit(topic, message);
         count += 1;
         bytes += topic.len() + message.properties.len() + message.payload.len();

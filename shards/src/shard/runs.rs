@@ -29,6 +29,8 @@ pub(super) enum Ran {
     Done(usize),
     /// A run of so many bytes, and nothing is done: its packets must be looked at one by one.
     Split(usize),
+    /// The same, and nothing is done of it in this turn.
+    Later,
 }
 
 /// What becomes of a run at one subscriber, where all of its packets share it.
@@ -75,6 +77,11 @@ impl Shard {
         };
         let work_before = self.index.cache.work();
         let Some(is_congested) = self.route_run(session, version, &run, out) else {
+            if std::mem::take(&mut self.is_to_be_repeated) {
+                self.local.end_turn(id, out);
+                self.charge_work(id, work_before, out);
+                return Ran::Later;
+            }
             mark!(RunSplit);
             return Ran::Split(run.packets.len());
         };
@@ -106,6 +113,11 @@ impl Shard {
         publish.properties.forwarded()?;
         self.check_publish(publish).ok()?;
         if !self.is_allowed(session, publish.topic, publish) {
+            return None;
+        }
+        if !self.is_index_ready(publish.topic) {
+            mark!(WalkInPieces);
+            self.is_to_be_repeated = true;
             return None;
         }
         let found = self.index.cache.lookup(&self.index.trie, publish.topic);

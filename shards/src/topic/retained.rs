@@ -11,7 +11,6 @@ use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
 
-use super::filter::TopicFilter;
 use crate::ids::QoS;
 use crate::time::Time;
 
@@ -137,27 +136,26 @@ impl Retained {
     }
 
     /// Visits messages that match, in the order of their topics' levels, beginning after topic
-    /// `after`, until `work_max` topics were looked at or `visit` breaks. The message at which it
-    /// breaks counts as visited. Expired messages are passed over.
+    /// `after`, until `work_left` topics were looked at, which it takes off, or `visit` breaks. The message
+    /// at which it breaks counts as visited. Expired messages are passed over. `filter` is one that
+    /// [`super::TopicFilter`] has checked, without a share name.
     ///
     /// Between two slices anything may change: what is there all the time is visited exactly once,
     /// what comes or goes at most once. A slice looks at one topic at least.
     pub fn walk(
         &self,
         now: Time,
-        filter: &TopicFilter<'_>,
+        filter: &str,
         after: Option<&str>,
-        work_max: usize,
+        work_left: &mut usize,
         mut visit: impl FnMut(&str, &RetainedMessage) -> ControlFlow<()>,
     ) -> Walk {
-        let filter = filter.filter();
         let mut target = String::new();
         let Some(mut messages) = self.start(filter, after, &mut target) else { return Walk::Done };
         let mut topic = String::new();
-        let mut work_left = work_max.max(1);
         while let Some((key, message)) = messages.next() {
-            let mut is_last = work_left == 1;
-            work_left = work_left.saturating_sub(1);
+            let mut is_last = *work_left <= 1;
+            *work_left = work_left.saturating_sub(1);
             match compare(filter, key, &mut target) {
                 Compared::Match if message.is_expired(now) => {}
                 Compared::Match => {
@@ -382,6 +380,7 @@ fn set_topic(key: &str, topic: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::filter::TopicFilter;
     use super::super::tests::Random;
     use super::*;
 
@@ -405,13 +404,12 @@ mod tests {
 
     /// All that match, and how many slices of one topic each it took.
     fn collect(retained: &Retained, now: Time, filter: &str) -> (Vec<String>, usize) {
-        let filter = TopicFilter::parse(filter, 128).unwrap();
         let mut topics = Vec::new();
         let mut after: Option<String> = None;
         let mut slices = 0;
         loop {
             slices += 1;
-            let walk = retained.walk(now, &filter, after.as_deref(), 1, |topic, _| {
+            let walk = retained.walk(now, filter, after.as_deref(), &mut 1, |topic, _| {
                 topics.push(topic.to_owned());
                 ControlFlow::Continue(())
             });
@@ -494,9 +492,8 @@ mod tests {
     #[test]
     fn the_message_at_which_a_visit_breaks_was_visited() {
         let retained = kept(&["a", "b", "c"]);
-        let filter = TopicFilter::parse("#", 1).unwrap();
         let walk =
-            |after| retained.walk(Time::ZERO, &filter, after, 9, |_, _| ControlFlow::Break(()));
+            |after| retained.walk(Time::ZERO, "#", after, &mut 9, |_, _| ControlFlow::Break(()));
         assert_eq!(walk(None), Walk::More("a".into()));
         assert_eq!(walk(Some("a")), Walk::More("b".into()));
         assert_eq!(walk(Some("c")), Walk::Done);
@@ -522,16 +519,21 @@ mod tests {
             let mut visited = Vec::new();
             let mut after: Option<String> = None;
             loop {
-                let work_max = usize::try_from(1 + random.below(5)).unwrap();
-                let walk =
-                    retained.walk(Time::ZERO, &filter, after.as_deref(), work_max, |topic, _| {
+                let mut work_left = usize::try_from(1 + random.below(5)).unwrap();
+                let walk = retained.walk(
+                    Time::ZERO,
+                    &text,
+                    after.as_deref(),
+                    &mut work_left,
+                    |topic, _| {
                         visited.push(topic.to_owned());
                         if random.below(4) == 0 {
                             ControlFlow::Break(())
                         } else {
                             ControlFlow::Continue(())
                         }
-                    });
+                    },
+                );
                 let Walk::More(topic) = walk else { break };
                 after = Some(topic);
                 let topic = random.topic();

@@ -117,3 +117,53 @@ fn what_came_before_the_end_counts() {
         world.expect_alive(newer);
     });
 }
+
+/// A topic that matches filters at twice as many nodes with each level.
+const DEEP: &str = "d/d/d/d/d/d/d/d/d";
+
+fn with_deep_filters(world: &mut World) -> usize {
+    let subscriber = world.connect("deep", Version::V5);
+    let level = |number: usize, at: usize| if number >> at & 1 == 1 { "+" } else { "d" };
+    let filters: Vec<String> = (0..512_usize)
+        .map(|number| (0..9).map(|at| level(number, at)).collect::<Vec<_>>().join("/"))
+        .collect();
+    for some in filters.chunks(64) {
+        let some: Vec<_> =
+            some.iter().map(|name| (&**name, SubscribeOptions::new(QoS::ExactlyOnce))).collect();
+        world.say_subscribe(subscriber, None, &some);
+        world.settle();
+        assert!(matches!(world.clients[subscriber].got.pop_front(), Some(Got::Suback(..))));
+    }
+    subscriber
+}
+
+#[test]
+fn a_deep_topic_is_looked_up_in_pieces_and_others_pass_it() {
+    everywhere(&sharing(), |world| {
+        let subscriber = with_deep_filters(world);
+        let publisher = world.connect("publisher", Version::V311);
+        let bystander = world.connect("bystander", Version::V311);
+        for (qos, payload_bytes) in
+            [(QoS::AtMostOnce, 1), (QoS::AtLeastOnce, 1), (QoS::ExactlyOnce, 70_000)]
+        {
+            // An answer that is kept needs no walk.
+            world.subscribe(subscriber, "+/new", QoS::AtMostOnce);
+            world.unsubscribe(subscriber, &["+/new"]);
+            let before = world.snapshot().counters;
+            let payload = "x".repeat(payload_bytes);
+            world.say(publisher, &Post::new(DEEP, &payload, qos));
+            world.say(publisher, &Post::new(DEEP, "second", qos));
+            world.write(bystander, |out| out.extend_from_slice(&PINGREQ));
+            while world.clients[bystander].got.is_empty() {
+                world.stir(1);
+            }
+            assert!(matches!(world.clients[bystander].got.pop_front(), Some(Got::Pingresp)));
+            assert!(world.clients[subscriber].got.is_empty(), "the walk takes many turns");
+            world.settle();
+            let want = [format!("{DEEP}={payload}"), format!("{DEEP}=second")];
+            assert_eq!(world.take_texts(subscriber), want);
+            let after = world.snapshot().counters;
+            assert_eq!(after.messages_received - before.messages_received, 2);
+        }
+    });
+}
