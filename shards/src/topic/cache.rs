@@ -289,6 +289,12 @@ impl TargetCache {
         } else {
             self.ways.swap(first, first + 1);
         }
+        self.look_anew(trie, topic, hash, first)
+    }
+
+    /// Apart, to keep the above small.
+    #[inline(never)]
+    fn look_anew(&mut self, trie: &Trie, topic: &str, hash: u64, first: usize) -> Found {
         self.miss_count += 1;
         self.walk(trie, topic);
         if self.hits.subscribers.len() > TARGETS_MAX {
@@ -397,6 +403,7 @@ impl TargetCache {
         }
     }
 
+    #[inline(always)]
     fn find(&self, hash: u64, first: usize, topic: &str) -> Option<usize> {
         (first..first + WAYS).find(|&at| {
             let way = &self.ways[at];

@@ -2,11 +2,8 @@
 //! one.
 
 use super::hash::Seeded;
-use super::text::has_slash;
+use super::text::bytes_before_slash;
 use crate::reject::{ReasonCode, Reject};
-
-/// Bytes in which the end of a level is looked for one by one.
-const NEAR_BYTES: usize = 16;
 
 /// Checks a topic name: not empty, no wildcard, no NUL, at most `levels_max` levels. That it is
 /// UTF-8 and at most 65,535 bytes long is the wire's promise.
@@ -59,17 +56,15 @@ impl<'a> Iterator for Levels<'a> {
     }
 }
 
+/// Eight bytes at a time: a level may have 65,535.
 fn first_slash(bytes: &[u8]) -> Option<usize> {
-    let is_slash = |&byte: &u8| byte == b'/';
-    let (near, far) = bytes.split_at_checked(NEAR_BYTES).unwrap_or((bytes, &[]));
-    if let Some(at) = near.iter().position(is_slash) {
-        return Some(at);
+    let (words, tail) = bytes.as_chunks::<8>();
+    let before = |word: &[u8; 8]| bytes_before_slash(u64::from_le_bytes(*word));
+    let found = words.iter().map(before).enumerate().find_map(|(at, found)| Some((at, found?)));
+    match found {
+        Some((at, count)) => Some(8 * at + count as usize),
+        None => tail.iter().position(|&byte| byte == b'/').map(|at| 8 * words.len() + at),
     }
-    // A level may have 65,535 bytes.
-    let (words, tail) = far.as_chunks::<8>();
-    let skipped = 8 * words.iter().take_while(|word| !has_slash(**word)).count();
-    let rest = far.get(skipped..).unwrap_or(tail);
-    rest.iter().position(is_slash).map(|at| NEAR_BYTES + skipped + at)
 }
 
 /// A hash that is the same in every run and on every machine: it names the owner of a retained

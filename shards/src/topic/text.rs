@@ -87,7 +87,7 @@ impl Text {
 
 /// How many of the eight bytes come before the first `/`.
 #[inline]
-fn bytes_before_slash(word: u64) -> Option<u32> {
+pub(super) fn bytes_before_slash(word: u64) -> Option<u32> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH_BITS: u64 = ONES << 7;
     const SLASHES: u64 = u64::from_le_bytes([b'/'; 8]);
@@ -95,11 +95,6 @@ fn bytes_before_slash(word: u64) -> Option<u32> {
     // The lowest bit set here is the high one of the first byte of `differs` that is zero.
     let slashes = differs.wrapping_sub(ONES) & !differs & HIGH_BITS;
     (slashes != 0).then(|| slashes.trailing_zeros() / 8)
-}
-
-/// Whether one of the eight bytes is `/`.
-pub(super) fn has_slash(word: [u8; 8]) -> bool {
-    bytes_before_slash(u64::from_le_bytes(word)).is_some()
 }
 
 /// Where the first `/` is, eight bytes at a time: a level may have 65,535. What is behind the last whole
@@ -164,6 +159,7 @@ pub(super) struct TopicKeys<'a> {
 
 impl<'a> TopicKeys<'a> {
     /// `room` takes a copy of the topic.
+    #[inline(always)]
     pub(super) fn new(keys: Seeded, topic: &str, room: &'a mut Vec<u8>) -> Self {
         room.clear();
         room.reserve(topic.len() + WINDOW);
@@ -186,7 +182,7 @@ impl<'a> TopicKeys<'a> {
 impl<'a> Iterator for TopicKeys<'a> {
     type Item = LevelKey<'a>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<LevelKey<'a>> {
         // Behind the `/` that ends the last level there is less than a window.
         let text = Text::cut(self.rest.first_chunk::<WINDOW>()?);

@@ -442,6 +442,7 @@ impl Trie {
         }
     }
 
+    #[inline(always)]
     fn end_walk(&self, last: &[u32], held: &mut Vec<u32>) {
         for &number in last {
             let node = self.nodes.node(number);
@@ -492,10 +493,12 @@ impl Trie {
     }
 
     /// What hangs on the node's `#`.
+    #[inline(always)]
     fn held_by_hash(&self, node: &Node) -> Option<u32> {
         node.hash_child().map(|hash| self.nodes.node(hash).held)
     }
 
+    #[inline(always)]
     fn collect(&self, held: u32, hits: &mut Hits) {
         match Held::unpack(held) {
             Held::Nothing => {}
