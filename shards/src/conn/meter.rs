@@ -49,6 +49,12 @@ impl Bucket {
         }
     }
 
+    fn put_back(&mut self, count: usize) {
+        let parts = i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(PARTS);
+        let most = i64::from(self.per_s) * PARTS;
+        self.level = self.level.saturating_add(parts).min(most);
+    }
+
     /// After so many microseconds as much is there.
     fn wait(self, missing: i64) -> u64 {
         u64::try_from(missing).unwrap_or(0).div_ceil(u64::from(self.per_s.max(1)))
@@ -95,6 +101,12 @@ impl Meter {
         true
     }
 
+    /// A PUBLISH that was paid for comes again, and pays then.
+    pub fn put_back(&mut self, packet_bytes: usize) {
+        self.publishes.put_back(1);
+        self.bytes.put_back(packet_bytes);
+    }
+
     /// How long a PUBLISH of so many bytes must wait.
     #[must_use]
     pub fn wait(&self, packet_bytes: usize) -> Duration {
@@ -120,6 +132,18 @@ mod tests {
     #[test]
     fn no_limit_needs_no_meter() {
         assert!(Meter::new(&ListenerSettings::default(), Time::ZERO).is_none());
+    }
+
+    #[test]
+    fn what_is_put_back_can_be_taken_again() {
+        let mut meter = meter(2, 100);
+        for _ in 0..50 {
+            assert!(meter.takes(60));
+            meter.put_back(60);
+        }
+        assert!(meter.takes(60) && !meter.takes(60) && meter.takes(40) && !meter.takes(0));
+        meter.put_back(1000);
+        assert!(meter.takes(100) && !meter.takes(1), "no more than a full bucket");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::codec::{self, AckKind, Publish};
-use crate::conn::PendingAck;
 use crate::conn::pause::PauseReason;
+use crate::conn::{Conn, PendingAck};
 use crate::ids::{ConnId, PacketId, QoS, SessionId, ShardId, Version};
 use crate::limits::{OverflowPolicy, SPLICE_BYTES_MIN};
 use crate::mail::Mail;
@@ -175,7 +175,7 @@ impl Shard {
     ) -> Result<(), Reject> {
         let publish = arrived.publish;
         if !self.is_index_ready(topic) {
-            self.wait_for_index(id, out);
+            self.wait_for_index(id, arrived.packet.len(), out);
             return Ok(());
         }
         if let Some(packet_id) = publish.packet_id
@@ -235,8 +235,11 @@ impl Shard {
     }
 
     /// The packet at hand comes again in the next turn.
-    pub(super) fn wait_for_index(&mut self, id: ConnId, out: &mut Outbox) {
+    fn wait_for_index(&mut self, id: ConnId, packet_bytes: usize, out: &mut Outbox) {
         mark!(WalkInPieces);
+        if let Some(meter) = self.local.conns.get_mut(id).and_then(Conn::meter_mut) {
+            meter.put_back(packet_bytes);
+        }
         self.is_to_be_repeated = true;
         self.local.counters.messages_received -= 1;
         self.local.counters.packets_received -= 1;
