@@ -1,7 +1,7 @@
 //! Where a message goes: to sessions of this shard, and as one mail to each other shard that has
 //! somebody for it (ARCHITECTURE: the way of a PUBLISH).
 
-use crate::ids::{SessionId, ShardId, SubscriptionId};
+use crate::ids::{SessionId, ShardId};
 use crate::limits::{SCRATCH_BYTES_MAX, ShareStrategy};
 use crate::mail::{Mail, PublishMail};
 use crate::mark;
@@ -41,7 +41,6 @@ pub(super) struct Scratch {
     pub(super) mounted: String,
     pub(super) properties: Vec<u8>,
     pub(super) packet: Vec<u8>,
-    ids: Vec<SubscriptionId>,
     /// Shared groups that another shard was picked for, by shard: its numbers, 8 bytes each.
     groups: Vec<Vec<u8>>,
     /// Bit per shard that has some in `groups`.
@@ -240,23 +239,18 @@ impl Shard {
             }
         }
         let Some(own) = own.filter(|own| own.no_local == NoLocal::Some) else { return };
-        let mut ids = std::mem::take(&mut self.scratch.ids);
-        let index = &mut self.index;
-        let target =
-            index.cache.target_of_publisher(&index.trie, message.topic, own.session, &mut ids);
-        if let Some(target) = target
+        if let Some(target) = targets.of_publisher(own.session)
             && (!target.is_checked()
-                || may_receive(self.authorise.as_mut(), &mut self.local, &target, message.topic, 1))
+                || may_receive(self.authorise.as_mut(), &mut self.local, target, message.topic, 1))
         {
             let how = How {
                 qos: target.qos.min(message.qos),
                 retain: target.retain_as_published() && message.retain,
-                ids: &ids,
+                ids: targets.ids(target),
             };
             let delivered = self.local.deliver(now, own.session, how, None, fan, out);
             outcome.is_refused |= delivered == Delivered::Refused;
         }
-        self.scratch.ids = ids;
     }
 
     /// Chooses the shard whose member gets the message of a shared subscription.

@@ -37,8 +37,7 @@ pub enum NoLocal {
     None,
     /// The publisher's own session gets nothing.
     All,
-    /// The publisher's own session gets what the others give: ask
-    /// [`TargetCache::target_of_publisher`].
+    /// The publisher's own session gets what the others give: see [`Targets::of_publisher`].
     Some,
 }
 
@@ -65,6 +64,8 @@ const _: () = assert!(SUBSCRIPTION_IDS_MAX <= u8::MAX as usize);
 pub struct Targets {
     /// This shard's own ordinary subscribers, each session once.
     pub targets: Vec<Target>,
+    /// What sessions get of their own messages that have [`NoLocal::Some`], in the order of their numbers.
+    of_publishers: Vec<Target>,
     ids: Vec<SubscriptionId>,
     /// The other shards that have subscribers, one bit each.
     pub remote: u64,
@@ -77,6 +78,14 @@ impl Targets {
     #[must_use]
     pub fn ids(&self, target: &Target) -> &[SubscriptionId] {
         self.ids.get(target.ids()).unwrap_or_default()
+    }
+
+    /// What the publisher's own session gets, with [`NoLocal::Some`]: its subscriptions that are not
+    /// no-local, merged.
+    #[must_use]
+    pub fn of_publisher(&self, publisher: SessionId) -> Option<&Target> {
+        let at = self.of_publishers.binary_search_by_key(&publisher, |target| target.session);
+        self.of_publishers.get(at.ok()?)
     }
 
     /// Nobody anywhere.
@@ -95,19 +104,26 @@ impl Targets {
             hits.subscribers.sort_unstable_by_key(|hit| (hit.session, hit.id));
         }
         for hits in hits.subscribers.chunk_by(|one, next| one.session == next.session) {
-            self.targets.extend(merge(hits, &mut self.ids));
+            let Some(target) = merge(hits, &mut self.ids) else { continue };
+            self.targets.push(target);
+            if target.no_local == NoLocal::Some {
+                let others = hits.iter().filter(|hit| !hit.options.no_local());
+                let others: Vec<_> = others.copied().collect();
+                self.of_publishers.extend(merge(&others, &mut self.ids));
+            }
         }
     }
 
     fn clear(&mut self) {
         self.targets.clear();
+        self.of_publishers.clear();
         self.ids.clear();
         self.groups.clear();
         self.remote = 0;
     }
 
     fn bytes(&self) -> usize {
-        self.targets.capacity() * size_of::<Target>()
+        (self.targets.capacity() + self.of_publishers.capacity()) * size_of::<Target>()
             + self.ids.capacity() * size_of::<SubscriptionId>()
             + self.groups.capacity() * size_of::<GroupId>()
     }
@@ -311,23 +327,6 @@ impl TargetCache {
         entry.map_or(&self.unkept, |entry| &entry.targets)
     }
 
-    /// What the publisher's own session gets if only some of its subscriptions are no-local
-    /// ([`NoLocal::Some`]): the others, merged, with their identifiers in `ids`.
-    pub fn target_of_publisher(
-        &mut self,
-        trie: &Trie,
-        topic: &str,
-        publisher: SessionId,
-        ids: &mut Vec<SubscriptionId>,
-    ) -> Option<Target> {
-        self.walk(trie, topic);
-        let hits = &mut self.hits.subscribers;
-        hits.retain(|hit| hit.session == publisher && !hit.options.no_local());
-        hits.sort_unstable_by_key(|hit| hit.id);
-        ids.clear();
-        merge(hits, ids)
-    }
-
     /// Lookups answered from an entry.
     #[must_use]
     pub fn hit_count(&self) -> u64 {
@@ -454,12 +453,10 @@ mod tests {
         assert_eq!((other.session, other.no_local), (SessionId(3), NoLocal::All));
         assert!(answer.ids(&other).is_empty() && !other.retain_as_published());
 
-        let mut own_ids = Vec::new();
-        let own = cache.target_of_publisher(&trie, "a/b", SessionId(7), &mut own_ids).unwrap();
+        let own = answer.of_publisher(SessionId(7)).unwrap();
         assert_eq!((own.qos, own.no_local), (QoS::AtLeastOnce, NoLocal::None));
-        assert_eq!((own_ids, own.retain_as_published()), (ids(&[5]), false));
-        let nobody = cache.target_of_publisher(&trie, "a/b", SessionId(3), &mut Vec::new());
-        assert_eq!(nobody, None);
+        assert_eq!((answer.ids(own), own.retain_as_published()), (&ids(&[5])[..], false));
+        assert_eq!(answer.of_publisher(SessionId(3)), None);
     }
 
     #[test]
