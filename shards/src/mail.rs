@@ -8,7 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use crate::ids::QoS;
+use crate::codec::{Framed, Publish, frame};
+use crate::ids::{QoS, Version};
 use crate::origin::Origin;
 use crate::session::messages::{Message, Payload};
 use crate::time::Time;
@@ -247,6 +248,30 @@ impl<'a> Mail<'a> {
             RESTORE_FENCE => Self::RestoreFence,
             _ => return None,
         })
+    }
+}
+
+/// Which topic's subscribers a record is for, without reading the rest of it. `None` if it is for none.
+#[must_use]
+pub fn topic_of(record: &[u8]) -> Option<&str> {
+    let mut reader = Reader(record);
+    match reader.byte()? {
+        PUBLISH => {
+            let flags = reader.byte()?;
+            if flags & FOR_SUBSCRIBERS == 0 {
+                return None;
+            }
+            if flags & EXPIRES != 0 {
+                reader.u64()?;
+            }
+            reader.text()
+        }
+        RUN => {
+            let version = if reader.byte()? != 0 { Version::V5 } else { Version::V311 };
+            let Ok(Framed::Whole(packet)) = frame(reader.bytes()?, u32::MAX) else { return None };
+            Some(Publish::decode(&packet, version).ok()?.topic)
+        }
+        _ => None,
     }
 }
 

@@ -292,8 +292,9 @@ impl Batch {
         self.bytes.get(start..self.start)
     }
 
-    /// The next record, if it is whole.
-    fn record(&self) -> Option<&[u8]> {
+    /// The next record, if it is whole; it is the next one still.
+    #[must_use]
+    pub fn record(&self) -> Option<&[u8]> {
         let rest = self.bytes.get(self.start..)?;
         let (length, rest) = rest.split_first_chunk::<LENGTH_BYTES>()?;
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;

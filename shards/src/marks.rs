@@ -29,6 +29,8 @@ marks! {
     MailCut,
     /// A batch ended before its end, as its filters were as much work as a turn may be.
     MailLeft,
+    /// Mail waited for the index, as a topic takes a longer walk than a turn may.
+    MailWaited,
     /// A payload travelled beside its record.
     MailParcel,
     /// Packets of one topic went to everybody at once.

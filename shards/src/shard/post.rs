@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::ids::ShardId;
-use crate::mail::Mail;
+use crate::mail::{Mail, topic_of};
 use crate::mark;
 use crate::reject::ReasonCode;
 use crate::time::Now;
@@ -32,9 +32,12 @@ impl Shard {
     pub(super) fn on_mail(&mut self, now: Now, from: ShardId, out: &mut Outbox) {
         let Some(mut batch) = self.mail.drain(from) else { return };
         let mut left = self.local.settings.turn_packets_max;
-        while left > 0
-            && let Some(record) = batch.next_record()
-        {
+        while left > 0 {
+            if !self.is_index_ready_for(batch.record()) {
+                mark!(MailWaited);
+                break;
+            }
+            let Some(record) = batch.next_record() else { break };
             let mut parcel: Option<Bytes> = None;
             let own = &mut self.mail;
             match Mail::read(record, &mut parcel, || own.take_parcel(from)) {
@@ -51,6 +54,13 @@ impl Shard {
         }
         mark!(MailLeft if left == 0);
         self.mail.finish(batch);
+    }
+
+    /// Whether the index can tell in this turn where a message from another shard goes. What comes behind
+    /// it waits as well: mail is worked on in order.
+    fn is_index_ready_for(&mut self, record: Option<&[u8]>) -> bool {
+        self.is_index_small()
+            || record.and_then(topic_of).is_none_or(|topic| self.is_index_ready(topic))
     }
 
     fn on_record(&mut self, now: Now, from: ShardId, mail: Mail<'_>, out: &mut Outbox) {

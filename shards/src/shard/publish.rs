@@ -229,9 +229,18 @@ impl Shard {
 
     /// Whether the index can tell where `topic` goes without too long a walk in this turn.
     pub(super) fn is_index_ready(&mut self, topic: &str) -> bool {
-        let nodes_max = self.local.settings.turn_packets_max.saturating_mul(NODES_PER_PACKET);
-        let nodes_max = usize::try_from(nodes_max).unwrap_or(usize::MAX);
+        let nodes_max = self.walk_nodes_max();
         self.index.cache.is_ready(&self.index.trie, topic, self.local.turn, nodes_max)
+    }
+
+    /// No walk is long.
+    pub(super) fn is_index_small(&self) -> bool {
+        self.index.trie.node_count() <= self.walk_nodes_max()
+    }
+
+    fn walk_nodes_max(&self) -> usize {
+        let nodes_max = self.local.settings.turn_packets_max.saturating_mul(NODES_PER_PACKET);
+        usize::try_from(nodes_max).unwrap_or(usize::MAX)
     }
 
     /// The packet at hand comes again in the next turn.
