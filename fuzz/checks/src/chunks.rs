@@ -79,7 +79,10 @@ impl Peer {
             sys_interval_s: 0,
             session_expiry_max_s: 50,
             packet_bytes_max: 2048,
-            // The output of many packets in one piece is not more than a client takes at once.
+            // Many packets in one piece are one turn, in which much waits for the next one; and a
+            // connection may have ended by then.
+            turn_packets_max: u32::MAX,
+            // Their output is not more than a client takes at once.
             out_bytes_max: 1 << 30,
             ..Settings::default()
         };
