@@ -1,6 +1,7 @@
 //! What the core asked for becomes operations of the net ring.
 //!
-//! The order of a round is the core's: hand-overs, reads, sends, closes, doorbells.
+//! The order of a round is the core's: hand-overs, reads, sends, closes, doorbells. Only large receives that are
+//! asked for one by one come behind the sends ([`super::receives`]).
 
 use rustix::net::Shutdown;
 use shards::ids::{ConnId, ShardId};

@@ -2,7 +2,7 @@
 //! one.
 
 use super::hash::Seeded;
-use super::text::bytes_before_slash;
+use super::text::slash;
 use crate::reject::{ReasonCode, Reject};
 
 /// Checks a topic name: not empty, no wildcard, no NUL, at most `levels_max` levels. That it is
@@ -56,15 +56,11 @@ impl<'a> Iterator for Levels<'a> {
     }
 }
 
-/// Eight bytes at a time: a level may have 65,535.
+/// [`slash`] looks at whole words only.
 fn first_slash(bytes: &[u8]) -> Option<usize> {
     let (words, tail) = bytes.as_chunks::<8>();
-    let before = |word: &[u8; 8]| bytes_before_slash(u64::from_le_bytes(*word));
-    let found = words.iter().map(before).enumerate().find_map(|(at, found)| Some((at, found?)));
-    match found {
-        Some((at, count)) => Some(8 * at + count as usize),
-        None => tail.iter().position(|&byte| byte == b'/').map(|at| 8 * words.len() + at),
-    }
+    let in_tail = || tail.iter().position(|&byte| byte == b'/').map(|at| 8 * words.len() + at);
+    slash(bytes).or_else(in_tail)
 }
 
 /// A hash that is the same in every run and on every machine: it names the owner of a retained

@@ -87,7 +87,7 @@ impl Text {
 
 /// How many of the eight bytes come before the first `/`.
 #[inline]
-pub(super) fn bytes_before_slash(word: u64) -> Option<u32> {
+fn bytes_before_slash(word: u64) -> Option<u32> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH_BITS: u64 = ONES << 7;
     const SLASHES: u64 = u64::from_le_bytes([b'/'; 8]);
@@ -99,7 +99,7 @@ pub(super) fn bytes_before_slash(word: u64) -> Option<u32> {
 
 /// Where the first `/` is, eight bytes at a time: a level may have 65,535. What is behind the last whole
 /// word is not looked at; a window of `/` stands there.
-fn slash(bytes: &[u8]) -> Option<usize> {
+pub(super) fn slash(bytes: &[u8]) -> Option<usize> {
     let (words, _) = bytes.as_chunks::<8>();
     let before = |word: &[u8; 8]| bytes_before_slash(u64::from_le_bytes(*word));
     let (at, count) =
