@@ -131,8 +131,14 @@ impl Options {
 /// What the machine is shared under while a broker lives.
 #[derive(Debug)]
 enum Share {
-    Among { _guard: RwLockReadGuard<'static, ()> },
-    Alone { _guard: RwLockWriteGuard<'static, ()> },
+    Among {
+        _guard: RwLockReadGuard<'static, ()>,
+    },
+    Alone {
+        _guard: RwLockWriteGuard<'static, ()>,
+    },
+    /// That of another broker, which lives longer.
+    OfAnother,
 }
 
 #[derive(Debug)]
@@ -162,6 +168,15 @@ impl Broker {
         } else {
             Share::Among { _guard: MACHINE.read().unwrap_or_else(PoisonError::into_inner) }
         };
+        Self::start_under(options, share)
+    }
+
+    /// A second one, for the scenario that this one is alone with.
+    pub(crate) fn start_beside(&self, options: &Options) -> Self {
+        Self::start_under(options, Share::OfAnother)
+    }
+
+    fn start_under(options: &Options, share: Share) -> Self {
         let kind = Kind::chosen();
         let (mut command, addr, config) = match kind {
             Kind::Muring => {

@@ -4,8 +4,9 @@
 //!
 //! How long the bystanders wait is reported, as a ratio of before and during, and not held to a bound:
 //! the machine is shared with the attackers. `MURING_E2E_BYSTANDERS` names a program that is run with the
-//! number of their thread and may set it apart. Attacks run at a tenth of their size or less unless
-//! `CI=true` or `MURING_E2E_SLOW` is set.
+//! number of their thread and may set it apart. With `MURING_E2E_APART` the bystanders have a broker of
+//! their own, so that what they notice is the attackers' use of the machine and nothing else. Attacks run
+//! at a tenth of their size or less unless `CI=true` or `MURING_E2E_SLOW` is set.
 
 mod connects;
 mod floods;

@@ -91,28 +91,34 @@ fn requests_without_reading_stop_being_read(shards: u8) {
     let publish = publish.encode(4).repeat(4096);
     for (what, bytes) in [("PINGREQ", &pings), ("SUBSCRIBE", &subscribe), ("PUBLISH", &publish)] {
         let name = format!("{what} without reading");
-        let held: Vec<Client> = siege.attack(&name, |siege| {
-            let mut clients: Vec<Client> =
-                (0..4).map(|n| Client::plain(&siege.broker, 4, &format!("greedy-{n}"))).collect();
-            let mut sent = vec![0; clients.len()];
-            let mut send = |rounds| {
-                for _ in 0..rounds {
-                    for (client, sent) in clients.iter_mut().zip(&mut sent) {
-                        *sent = (*sent + client.send_greedily(&bytes[*sent..])) % bytes.len();
-                    }
-                }
-            };
-            send(sized(2000, 200));
-            // A flood is taken in shares, so it goes on until the answers fill what lies between.
-            siege.until_some("paused_output_full", || send(200));
-            siege.served(200);
-            // Output, backlog and what is on its way between, each twice as large while it grows.
-            let bound = siege.buffers_bytes() + 4 * 1024 * 1024;
-            let grown = siege.grown_bytes();
-            assert!(grown < bound, "{what}: grew by {grown} bytes, above {bound}");
-            clients
+        siege.attack(&name, |siege| {
+            for _ in 0..sized(10, 1) {
+                flood_without_reading(siege, what, bytes);
+            }
         });
-        held.into_iter().for_each(Client::reset);
     }
     siege.lift();
+}
+
+/// Four clients, until the answers that nobody reads stop them.
+fn flood_without_reading(siege: &mut Siege, what: &str, bytes: &[u8]) {
+    let mut clients: Vec<Client> =
+        (0..4).map(|n| Client::plain(&siege.broker, 4, &format!("greedy-{n}"))).collect();
+    let mut sent = vec![0; clients.len()];
+    let mut send = |rounds| {
+        for _ in 0..rounds {
+            for (client, sent) in clients.iter_mut().zip(&mut sent) {
+                *sent = (*sent + client.send_greedily(&bytes[*sent..])) % bytes.len();
+            }
+        }
+    };
+    send(sized(2000, 200));
+    // A flood is taken in shares, so it goes on until the answers fill what lies between.
+    siege.until_some("paused_output_full", || send(200));
+    siege.served(200);
+    // Output, backlog and what is on its way between, each twice as large while it grows.
+    let bound = siege.buffers_bytes() + 4 * 1024 * 1024;
+    let grown = siege.grown_bytes();
+    assert!(grown < bound, "{what}: grew by {grown} bytes, above {bound}");
+    clients.into_iter().for_each(Client::reset);
 }

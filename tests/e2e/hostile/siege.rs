@@ -10,8 +10,13 @@ use crate::harness::broker::{Broker, Options};
 use crate::harness::client::{Client, DEADLINE};
 use crate::harness::wire::{Packet, Publish};
 
-/// Exchanges of the bystanders that say how long they wait when nothing else happens.
-const QUIET: usize = 500;
+/// Exchanges of the bystanders after which they are warm.
+const WARM: usize = 50;
+
+/// Exchanges that say how long they wait when nothing else happens.
+fn quiet() -> usize {
+    super::sized(5000, 450)
+}
 
 /// Resident memory that may stay behind for each shard: its receive buffers, which become resident as
 /// they are used, and its pool of output buffers.
@@ -26,6 +31,8 @@ pub(super) struct Siege {
     bystanders: Bystanders,
     sys: Sys,
     before: Before,
+    /// The bystanders' own, if they are apart.
+    peaceful: Option<Broker>,
     // Last, so that nobody is connected any more when it is stopped.
     pub(super) broker: Broker,
 }
@@ -43,15 +50,22 @@ impl Siege {
         let options = Options { sys_interval_s: Some(1), ..options.alone() };
         let broker = Broker::start_with(&options);
         let mut sys = Sys::subscribe(&broker);
-        let bystanders = Bystanders::begin(&broker);
-        bystanders.served(QUIET);
+        let is_apart = std::env::var_os("MURING_E2E_APART").is_some();
+        let peaceful = is_apart.then(|| broker.start_beside(&options));
+        let bystanders = Bystanders::begin(peaceful.as_ref().unwrap_or(&broker));
+        bystanders.served(WARM + quiet());
         sys.next_update();
         let before = Before { rss_bytes: broker.rss_bytes(), descriptors: broker.descriptors() };
-        Self { shards, bystanders, sys, before, broker }
+        Self { shards, bystanders, sys, before, broker, peaceful }
     }
 
     pub(super) fn plain(shards: u8) -> Self {
         Self::lay(shards, Options::new(shards.into()))
+    }
+
+    /// Those of the observer and of the bystander who is not the publisher, if they are here.
+    pub(super) fn subscriptions(&self) -> u64 {
+        if self.peaceful.is_some() { 1 } else { 2 }
     }
 
     /// Blocks until the bystanders have exchanged `count` more messages.
@@ -118,7 +132,7 @@ impl Siege {
         let begin = self.bystanders.count();
         let rss_before = self.broker.rss_bytes();
         let result = attack(self);
-        self.served(QUIET / 10);
+        self.served(WARM);
         let mut during = self.bystanders.waits(begin);
         let mut quiet = self.bystanders.waits_quiet();
         let ratio = |part: usize, quiet: &mut Vec<u32>, during: &mut Vec<u32>| {
@@ -137,14 +151,15 @@ impl Siege {
     /// allowance.
     #[track_caller]
     pub(super) fn lift(mut self) {
-        self.served(QUIET / 10);
+        self.served(WARM);
         let allowed = self.before.rss_bytes + self.buffers_bytes();
         let (before, broker) = (&self.before, &self.broker);
-        // Two bystanders and the observer, with a subscription each but for the publisher.
+        // The observer and, if they are here, two bystanders.
+        let bystanders = if self.peaceful.is_some() { 0 } else { 2 };
         let left = [
-            ("clients/connected", 3),
-            ("clients/total", 3),
-            ("subscriptions/count", 2),
+            ("clients/connected", 1 + bystanders),
+            ("clients/total", 1 + bystanders),
+            ("subscriptions/count", self.subscriptions()),
             ("shared_subscriptions/count", 0),
             ("store/messages/count", 0),
             ("store/messages/bytes", 0),
@@ -252,7 +267,7 @@ impl Bystanders {
 
     /// Those before the first attack, without the very first, which warm the broker up.
     fn waits_quiet(&self) -> Vec<u32> {
-        self.state.lock().waits[QUIET / 10..QUIET].to_vec()
+        self.state.lock().waits[WARM..WARM + quiet()].to_vec()
     }
 
     #[track_caller]
