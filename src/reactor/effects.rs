@@ -183,6 +183,7 @@ impl<C: Core> Reactor<C> {
         let Some(conn) = self.conns.find(id) else { return };
         let output = self.core.take_output(id);
         conn.is_sent_much = output.len() > MUCH_BYTES;
+        self.sends.sent(output.len());
         if conn.is_layered {
             return self.send_through(id, output);
         }

@@ -16,14 +16,27 @@ const SENDS_MAX: u32 = 64;
 /// Sends of a turn to the others.
 const BULK_SENDS_MAX: u32 = 4;
 
-/// The same in a turn that has sends of the first kind.
+/// The same while there are sends of the first kind.
 const BULK_SENDS_BESIDE_MAX: u32 = 1;
+
+/// Turns without one after which it is taken that there are none: who waits for one may be about to ask.
+const BESIDE_TURNS: u32 = 64;
+
+/// Bytes of those after which a turn has no more of them. A send over the loopback interface contains the
+/// peer's receiving.
+const BULK_BYTES_MAX: usize = 16 * 1024;
 
 /// Connections that have something to send, in the order in which they came to.
 #[derive(Debug, Default)]
 pub(super) struct Sends {
     plain: Share,
     bulk: Share,
+    /// Turns for which there is taken to be somebody of the first kind.
+    beside_turns: u32,
+    /// The turn has come to the second kind.
+    is_bulk: bool,
+    /// Bytes that it has sent in this turn.
+    bulk_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -37,7 +50,10 @@ impl Sends {
     /// A turn begins.
     pub(super) fn begin_turn(&mut self) {
         self.plain.left = SENDS_MAX;
-        self.bulk.left = BULK_SENDS_MAX;
+        self.bulk.left = if self.beside_turns > 0 { BULK_SENDS_BESIDE_MAX } else { BULK_SENDS_MAX };
+        self.beside_turns = self.beside_turns.saturating_sub(1);
+        self.is_bulk = false;
+        self.bulk_bytes = 0;
     }
 
     pub(super) fn push(&mut self, conn: ConnId) {
@@ -52,9 +68,21 @@ impl Sends {
     pub(super) fn next(&mut self) -> Option<ConnId> {
         if let Some(conn) = self.plain.next() {
             self.bulk.left = self.bulk.left.min(BULK_SENDS_BESIDE_MAX);
+            self.beside_turns = BESIDE_TURNS;
             return Some(conn);
         }
+        if self.bulk_bytes >= BULK_BYTES_MAX {
+            return None;
+        }
+        self.is_bulk = true;
         self.bulk.next()
+    }
+
+    /// How much the one had to send whose turn it was last.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        if self.is_bulk {
+            self.bulk_bytes += bytes;
+        }
     }
 
     /// True if somebody waits for the next turn.
@@ -111,6 +139,38 @@ mod tests {
         (0..1000).for_each(|index| sends.push_bulk(conn(index)));
         sends.begin_turn();
         assert_eq!(std::iter::from_fn(|| sends.next()).count(), BULK_SENDS_MAX as usize);
+    }
+
+    #[test]
+    fn who_wants_little_may_ask_again_soon() {
+        let mut sends = Sends::default();
+        (0..1000).for_each(|index| sends.push_bulk(conn(index)));
+        sends.begin_turn();
+        sends.push(conn(5000));
+        let mut counts = Vec::new();
+        for _ in 0..=BESIDE_TURNS + 1 {
+            counts.push(std::iter::from_fn(|| sends.next()).count());
+            sends.begin_turn();
+        }
+        let [first, beside @ .., last] = &*counts else { panic!("{counts:?}") };
+        assert_eq!(*first, 1 + BULK_SENDS_BESIDE_MAX as usize);
+        assert!(beside.iter().all(|&count| count == BULK_SENDS_BESIDE_MAX as usize), "{counts:?}");
+        assert_eq!((beside.len(), *last), (BESIDE_TURNS as usize, BULK_SENDS_MAX as usize));
+    }
+
+    #[test]
+    fn a_turn_has_few_large_sends() {
+        let mut sends = Sends::default();
+        (0..1000).for_each(|index| sends.push_bulk(conn(index)));
+        for (bytes, want) in [(BULK_BYTES_MAX, 1), (BULK_BYTES_MAX - 1, 2), (1, BULK_SENDS_MAX)] {
+            sends.begin_turn();
+            let mut count = 0;
+            while sends.next().is_some() {
+                sends.sent(bytes);
+                count += 1;
+            }
+            assert_eq!(count, want, "{bytes} bytes each");
+        }
     }
 
     #[test]
