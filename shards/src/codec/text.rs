@@ -6,6 +6,9 @@
 
 use crate::reject::Reject;
 
+/// Above this, a string is looked at in blocks.
+const LONG_BYTES: usize = 256;
+
 /// A UTF-8 string.
 ///
 /// # Errors
@@ -45,6 +48,9 @@ fn any(bytes: &[u8], hits: impl Fn(u64) -> u64, is_hit: impl Fn(u8) -> bool) -> 
     let Some(&last) = bytes.last_chunk::<8>() else {
         return bytes.iter().any(|&byte| is_hit(byte));
     };
+    if bytes.len() > LONG_BYTES {
+        return any_in_blocks(bytes, is_hit);
+    }
     // The last eight bytes overlap the words before them, so that no byte is left over. No early
     // exit: nearly every string is good.
     let (words, _) = bytes.as_chunks::<8>();
@@ -52,6 +58,14 @@ fn any(bytes: &[u8], hits: impl Fn(u64) -> u64, is_hit: impl Fn(u8) -> bool) -> 
         found | hits(u64::from_ne_bytes(word))
     });
     found != 0
+}
+
+/// [`any`] for many bytes: the compiler compares as many at once as the processor can.
+#[inline(never)]
+fn any_in_blocks(bytes: &[u8], is_hit: impl Fn(u8) -> bool) -> bool {
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    let in_block = |block: &[u8; 64]| block.iter().fold(false, |any, &byte| any | is_hit(byte));
+    blocks.iter().any(in_block) || rest.iter().any(|&byte| is_hit(byte))
 }
 
 /// Not 0 if one of eight bytes is 0: only such a byte, or one above it, borrows into its highest
@@ -115,7 +129,7 @@ mod tests {
 
     #[test]
     fn forbidden_bytes_are_found_wherever_they_are() {
-        for count in 0..40 {
+        for count in (0..40).chain([LONG_BYTES, LONG_BYTES + 1, LONG_BYTES + 64, LONG_BYTES + 67]) {
             for filler in [1, b'a', b'"', b'$', b'*', b',', 0x7F] {
                 let mut bytes = vec![filler; count];
                 check(&bytes, true, true);

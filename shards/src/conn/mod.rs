@@ -333,6 +333,12 @@ impl Conns {
         chunk.get_mut(index as usize % CHUNK)?.as_mut()
     }
 
+    #[must_use]
+    pub fn at(&self, index: u32) -> Option<&Conn> {
+        let chunk = self.chunks.get(index as usize / CHUNK)?;
+        chunk.get(index as usize % CHUNK)?.as_ref()
+    }
+
     /// # Panics
     /// If the number is taken: the shell gave it out twice.
     pub fn insert(&mut self, conn: Conn) {

@@ -552,6 +552,11 @@ impl Outgoing {
         if likely < last && self.inflight[likely].id == id {
             return Some(likely);
         }
+        // So it is with the next new one; a search would read entries that nobody has touched for long.
+        let back = self.inflight.get(last.checked_sub(1)?)?;
+        if distance(back.id) < wanted {
+            return None;
+        }
         let mut first = 0;
         while first < last {
             let middle = usize::midpoint(first, last);

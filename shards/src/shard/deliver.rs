@@ -8,7 +8,7 @@ use crate::reject::{ReasonCode, Reject};
 use crate::session::messages::Message;
 use crate::session::outgoing::{Delivery, Ids, Outgoing};
 use crate::time::Now;
-use crate::topic::GroupId;
+use crate::topic::{GroupId, Target};
 
 use super::effect::Outbox;
 use super::local::{Local, list};
@@ -37,6 +37,19 @@ pub(super) enum Pumped {
 }
 
 impl Local {
+    /// Reads what deliveries to the first of these will want to read. Memory that has grown cold comes for all of them at
+    /// the same time, and not for one after the other, as they would ask for it.
+    pub(super) fn touch(&self, targets: &[Target], count: usize) {
+        let mut sum = 0;
+        for target in targets.iter().take(count) {
+            let Some(session) = self.sessions.get(target.session) else { continue };
+            let Some(conn) = session.conn.and_then(|index| self.conns.at(index)) else { continue };
+            sum ^=
+                u32::from(conn.output.bytes.last().copied().unwrap_or(0)) ^ conn.packet_bytes_max;
+        }
+        std::hint::black_box(sum);
+    }
+
     /// Delivers to one session.
     pub(super) fn deliver(
         &mut self,

@@ -20,6 +20,12 @@ use super::publish::{Completion, Whose};
 use super::render::{Fan, How, Verbatim};
 use super::rights::may_receive;
 
+/// Subscribers whose memory is asked for together: as many as the processor can wait for at a time.
+const TOUCHED: usize = 16;
+
+/// From so many subscribers on: what fewer need is still in the cache after the message before.
+const TOUCHED_FROM: usize = 256;
+
 /// Where a message comes from.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -214,7 +220,11 @@ impl Shard {
         let message = fan.message;
         let mut own = None;
         let targets = self.index.cache.at(found);
-        for target in &targets.targets {
+        let is_wide = targets.targets.len() >= TOUCHED_FROM;
+        for (at, target) in targets.targets.iter().enumerate() {
+            if is_wide && at % TOUCHED == 0 {
+                self.local.touch(targets.targets.get(at..).unwrap_or_default(), TOUCHED);
+            }
             let is_own = source.session == Some(target.session) && !planted!(NoLocalIgnored);
             if target.no_local != NoLocal::None && is_own {
                 own = Some(*target);

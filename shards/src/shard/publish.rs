@@ -26,7 +26,7 @@ use super::fanout::Source;
 use super::render::Verbatim;
 
 /// How many nodes of the index a message may make a turn look at, for each packet of a connection's share.
-const NODES_PER_PACKET: u32 = 8;
+const NODES_PER_PACKET: u32 = 4;
 
 /// A message whose outcome somebody waits for.
 #[derive(Debug)]

@@ -29,7 +29,7 @@ const SLICE_MESSAGES: usize = 64;
 const SLICE_BYTES: usize = 256 * 1024;
 /// Part of a connection's share of a turn that all sessions together may take for retained messages of the
 /// shard that they live on: wide filters that match little, or deep ones, must not stop the others.
-const RETAINED_PART: u32 = 4;
+const RETAINED_PART: u32 = 8;
 /// So many topics looked at, or messages found, are about as much work as a small packet.
 const TOPICS_PER_UNIT: usize = 8;
 const FOUND_PER_UNIT: usize = 2;

@@ -7,6 +7,9 @@
 
 use std::hash::{BuildHasher, Hasher};
 
+/// From here on bytes are taken in four lanes.
+const LONG_BYTES: usize = 256;
+
 /// A hash function chosen by a seed. Also a `BuildHasher` for `hashbrown` maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seeded {
@@ -47,17 +50,49 @@ impl Seeded {
 
     const fn extend(&self, state: u64, bytes: &[u8]) -> u64 {
         // The length goes in first, so that bytes read twice or not there change nothing.
-        let mut state = state ^ (bytes.len() as u64).wrapping_mul(0x9fb2_1c65_1e98_df25);
+        let state = state ^ (bytes.len() as u64).wrapping_mul(0x9fb2_1c65_1e98_df25);
+        if bytes.len() > LONG_BYTES {
+            return self.extend_long(state, bytes);
+        }
+        self.finish(state, bytes)
+    }
+
+    #[inline]
+    const fn finish(&self, mut state: u64, bytes: &[u8]) -> u64 {
         let mut rest = bytes;
         while rest.len() > 16 {
             let Some((block, tail)) = rest.split_first_chunk::<16>() else { break };
-            let (low, high) = ends(block);
-            state = fold(low ^ self.left ^ state, high ^ self.right);
+            state = self.absorb(state, block);
             rest = tail;
         }
-        let (low, high) = ends(rest);
-        state = fold(low ^ self.left ^ state, high ^ self.right);
-        fold(state ^ self.right, self.start)
+        fold(self.absorb(state, rest) ^ self.right, self.start)
+    }
+
+    /// In four lanes: a multiplication need not wait for the one before, which is what long bytes cost.
+    #[inline(never)]
+    const fn extend_long(&self, state: u64, bytes: &[u8]) -> u64 {
+        let (mut a, mut b, mut c, mut d) = (state, state, state, state);
+        let mut rest = bytes;
+        while let Some((block, tail)) = rest.split_first_chunk::<64>() {
+            let (first, block) = block.split_at(16);
+            let (second, block) = block.split_at(16);
+            let (third, fourth) = block.split_at(16);
+            a = self.absorb(a, first);
+            b = self.absorb(b, second);
+            c = self.absorb(c, third);
+            d = self.absorb(d, fourth);
+            rest = tail;
+        }
+        // As if the lanes were bytes: their order matters.
+        let state = fold(a ^ self.left ^ state, b ^ self.right);
+        self.finish(fold(c ^ self.left ^ state, d ^ self.right), rest)
+    }
+
+    /// Adds up to 16 bytes.
+    #[inline]
+    const fn absorb(&self, state: u64, bytes: &[u8]) -> u64 {
+        let (low, high) = ends(bytes);
+        fold(low ^ self.left ^ state, high ^ self.right)
     }
 }
 
@@ -147,6 +182,31 @@ mod tests {
         assert_ne!(hash.bytes(b"ab"), hash.bytes(b"ab\0"));
         assert_ne!(hash.bytes(&[7; 16]), hash.bytes(&[7; 17]));
         assert_ne!(hash.pair(1, 2), hash.pair(2, 1));
+    }
+
+    #[test]
+    fn every_byte_and_its_place_matter_in_long_bytes_too() {
+        let hash = Seeded::new(1);
+        for count in [LONG_BYTES, LONG_BYTES + 1, LONG_BYTES + 64, LONG_BYTES + 100, 1000] {
+            let mut seen = BTreeSet::from([hash.bytes(&vec![b'x'; count])]);
+            assert!(seen.insert(hash.bytes(&vec![b'x'; count + 1])));
+            for at in 0..count {
+                let mut bytes = vec![b'x'; count];
+                bytes[at] = b'y';
+                assert!(seen.insert(hash.bytes(&bytes)), "byte {at} of {count}");
+            }
+        }
+        // Pieces of 16 bytes, in each order.
+        let pieces: Vec<[u8; 16]> = (0..20).map(|value| [value; 16]).collect();
+        let mut seen = BTreeSet::new();
+        for one in 0..pieces.len() {
+            for other in 0..=one {
+                let mut pieces = pieces.clone();
+                pieces.swap(one, other);
+                seen.insert(hash.bytes(pieces.as_flattened()));
+            }
+        }
+        assert_eq!(seen.len(), 1 + 20 * 19 / 2);
     }
 
     #[test]

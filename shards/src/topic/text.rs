@@ -97,14 +97,34 @@ fn bytes_before_slash(word: u64) -> Option<u32> {
     (slashes != 0).then(|| slashes.trailing_zeros() / 8)
 }
 
-/// Where the first `/` is, eight bytes at a time: a level may have 65,535. What is behind the last whole
-/// word is not looked at; a window of `/` stands there.
+/// Words of a level that are looked at one by one.
+const NEAR_WORDS: usize = 4;
+
+/// Where the first `/` is, in words and, where a level is long, in blocks: it may have 65,535 bytes. What is
+/// behind the last whole word is not looked at; a window of `/` stands there.
+#[inline]
 pub(super) fn slash(bytes: &[u8]) -> Option<usize> {
     let (words, _) = bytes.as_chunks::<8>();
+    let (near, far) = words.split_at(words.len().min(NEAR_WORDS));
+    slash_in_words(near).or_else(|| Some(8 * NEAR_WORDS + slash_far_off(far)?))
+}
+
+fn slash_in_words(words: &[[u8; 8]]) -> Option<usize> {
     let before = |word: &[u8; 8]| bytes_before_slash(u64::from_le_bytes(*word));
     let (at, count) =
         words.iter().map(before).enumerate().find_map(|(at, found)| Some((at, found?)))?;
     Some(8 * at + count as usize)
+}
+
+/// Passes over blocks of 64 bytes, which the compiler compares all at once.
+#[inline(never)]
+fn slash_far_off(words: &[[u8; 8]]) -> Option<usize> {
+    let (blocks, _) = words.as_chunks::<8>();
+    let has_none = |block: &&[[u8; 8]; 8]| {
+        !block.as_flattened().iter().fold(false, |found, &byte| found | (byte == b'/'))
+    };
+    let passed = 8 * blocks.iter().take_while(has_none).count();
+    Some(8 * passed + slash_in_words(words.get(passed..)?)?)
 }
 
 /// A mask for up to seven bytes.
@@ -218,6 +238,19 @@ mod tests {
         assert_eq!(Text::short(b"+"), Some(Text::PLUS));
         assert_eq!(Text::short(b"#"), Some(Text::HASH));
         assert_ne!(Text::short(b"a"), Text::short(b"a\0"));
+    }
+
+    #[test]
+    fn slashes_are_found_wherever_they_are() {
+        for count in (0..400).step_by(8) {
+            for at in 0..=count {
+                let mut bytes = vec![b'.'; count];
+                for later in (at..count).step_by(5) {
+                    bytes[later] = b'/';
+                }
+                assert_eq!(slash(&bytes), (at < count).then_some(at), "{at} of {count}");
+            }
+        }
     }
 
     /// Bytes beside `/` in value, and levels of every length around those that matter.
