@@ -283,6 +283,12 @@ impl Outgoing {
 }
 
 impl Batch {
+    /// Records of this batch that were taken.
+    #[must_use]
+    pub fn handled(&self) -> u64 {
+        self.handled
+    }
+
     /// The next whole record.
     pub fn next_record(&mut self) -> Option<&[u8]> {
         let length = self.record()?.len();

@@ -179,6 +179,8 @@ marks! {
     BarrierForNobody,
     /// A retained message was not sent because a live one was newer.
     RetainedOvertaken,
+    /// A retained message was not sent because its subscriber gets it as a live one, from a third shard.
+    RetainedIsLive,
     /// Retained messages went on in the next turn.
     RetainedYielded,
     /// Retained messages came in more than one slice.

@@ -98,7 +98,7 @@ impl Shard {
         let mut outcome = Outcome::default();
         let retained_owner =
             message.retain.then(|| owner_of(topic_hash(message.topic.as_bytes()), self.shards));
-        if retained_owner == Some(self.id) && !self.keep_retained(now, &message) {
+        if retained_owner == Some(self.id) && !self.keep_retained(now, &message, None) {
             outcome.is_refused = true;
         }
         let mut fan = Fan::new(message, &mut self.local.rendered);
@@ -183,7 +183,8 @@ impl Shard {
         let (publisher, tried) = (Some(publish.publisher), publish.tried);
         let source = Source { session: None, publisher, completion, tried };
         let mut outcome = Outcome { is_matched: true, ..Outcome::default() };
-        if publish.is_for_retained && !self.keep_retained(now, &publish.message) {
+        if publish.is_for_retained && !self.keep_retained(now, &publish.message, Some(self.record))
+        {
             outcome.is_refused = true;
         }
         let mut fan = Fan::new(publish.message, &mut self.local.rendered);

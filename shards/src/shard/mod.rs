@@ -116,10 +116,12 @@ pub struct Shard {
     is_open: bool,
     /// SUBSCRIBEs that wait for other shards.
     barriers: Tickets<Barrier>,
+    /// The record that is being worked on: whose it is, and how many of them there were with it.
+    record: (ShardId, u64),
     /// Questions for retained messages that are out, and whose they are.
     questions: Tickets<SessionId>,
     /// Questions of other shards that must wait for mail on its way, or for room in the ring.
-    deferred_asks: Vec<retained::DeferredAsk>,
+    deferred_asks: Vec<retained::Ask>,
     /// Sessions that are gone and still stand in the index, with the places where they do.
     vacating: VecDeque<(SessionId, Subscriptions)>,
     /// Sessions whose retained messages go on in the next turn.
@@ -195,6 +197,7 @@ impl Shard {
             is_open: authorise.allows_everything(),
             authorise,
             barriers: Tickets::default(),
+            record: (ShardId(0), 0),
             questions: Tickets::default(),
             deferred_asks: Vec::new(),
             vacating: VecDeque::new(),

@@ -32,11 +32,13 @@ impl Shard {
     pub(super) fn on_mail(&mut self, now: Now, from: ShardId, out: &mut Outbox) {
         let Some(mut batch) = self.mail.drain(from) else { return };
         let mut left = self.local.settings.turn_packets_max;
+        let handled = self.mail.handled(from);
         while left > 0 {
             if !self.is_index_ready_for(batch.record()) {
                 mark!(MailWaited);
                 break;
             }
+            self.record = (from, handled + batch.handled() + 1);
             let Some(record) = batch.next_record() else { break };
             let mut parcel: Option<Bytes> = None;
             let own = &mut self.mail;

@@ -165,7 +165,7 @@ impl Shard {
         }
         let shared = shared_payload(&record);
         let message = view(now, &record, shared.as_ref())?;
-        self.keep_retained(now, &message);
+        self.keep_retained(now, &message, None);
         // The store has it.
         self.local.emitted.clear();
         Ok(())

@@ -36,9 +36,9 @@ const FOUND_PER_UNIT: usize = 2;
 /// Expired messages removed in one go.
 const EXPIRE_WORK: usize = 1024;
 
-/// A question of another shard that must wait for mail on its way, or for room in the ring to it.
+/// A question of another shard; it may have to wait for mail on its way, or for room in the ring to it.
 #[derive(Debug)]
-pub(super) struct DeferredAsk {
+pub(super) struct Ask {
     from: ShardId,
     question: u64,
     filter: String,
@@ -48,8 +48,13 @@ pub(super) struct DeferredAsk {
 
 impl Shard {
     /// Keeps or clears the retained message of a topic that this shard owns. False if there is no room;
-    /// what was kept before goes all the same.
-    pub(super) fn keep_retained(&mut self, now: Now, message: &Message<'_>) -> bool {
+    /// what was kept before goes all the same. `via` as in [`RetainedMessage`].
+    pub(super) fn keep_retained(
+        &mut self,
+        now: Now,
+        message: &Message<'_>,
+        via: Option<(ShardId, u64)>,
+    ) -> bool {
         let payload = message.payload.bytes();
         self.local.store_retained(
             now,
@@ -73,6 +78,7 @@ impl Shard {
             },
             expires: message.expires,
             received: now.time,
+            via,
         };
         if planted!(RetainedNotReplaced) && self.index.retained.find(message.topic).is_some() {
             return true;
@@ -280,23 +286,23 @@ impl Shard {
         (filter, cursor): (&str, Option<&str>),
         barrier: &[u8],
     ) {
-        if self.has_passed(u64s(barrier)) && !self.mail.is_congested(from) {
-            self.answer_ask(now, from, question, filter, cursor);
-            return;
-        }
-        mark!(AskDeferred);
-        self.deferred_asks.push(DeferredAsk {
+        let ask = Ask {
             from,
             question,
             filter: filter.to_owned(),
             cursor: cursor.map(str::to_owned),
             barrier: u64s(barrier).collect(),
-        });
+        };
+        if self.has_passed(&ask) && !self.mail.is_congested(from) {
+            return self.answer_ask(now, &ask);
+        }
+        mark!(AskDeferred);
+        self.deferred_asks.push(ask);
     }
 
     /// True if, from each shard, as many records have been handled.
-    fn has_passed(&self, barrier: impl Iterator<Item = u64>) -> bool {
-        (0..self.shards).zip(barrier).all(|(from, posted)| {
+    fn has_passed(&self, ask: &Ask) -> bool {
+        (0..self.shards).zip(&ask.barrier).all(|(from, &posted)| {
             ShardId(from) == self.id || self.mail.handled(ShardId(from)) >= posted
         })
     }
@@ -306,24 +312,17 @@ impl Shard {
             return;
         }
         for ask in std::mem::take(&mut self.deferred_asks) {
-            let has_passed = self.has_passed(ask.barrier.iter().copied());
-            if has_passed && !self.mail.is_congested(ask.from) {
-                let cursor = ask.cursor.as_deref();
-                self.answer_ask(now, ask.from, ask.question, &ask.filter, cursor);
+            if self.has_passed(&ask) && !self.mail.is_congested(ask.from) {
+                self.answer_ask(now, &ask);
             } else {
                 self.deferred_asks.push(ask);
             }
         }
     }
 
-    fn answer_ask(
-        &mut self,
-        now: Now,
-        from: ShardId,
-        question: u64,
-        filter: &str,
-        cursor: Option<&str>,
-    ) {
+    fn answer_ask(&mut self, now: Now, ask: &Ask) {
+        let Ask { from, question, filter, cursor, barrier } = ask;
+        let (from, question) = (*from, *question);
         let (mail, posted, counters) = (&mut self.mail, &mut self.posted, &mut self.local.counters);
         let mut post = |record: &Mail<'_>| {
             mail.post(from, record.parcel(), |out| record.write(out));
@@ -331,10 +330,25 @@ impl Shard {
             counters.mail_posted += 1;
         };
         let mut work_left = SLICE_WORK;
-        let walk =
-            slice(&self.index.retained, now, filter, cursor, &mut work_left, |topic, message| {
+        let walk = slice(
+            &self.index.retained,
+            now,
+            filter,
+            cursor.as_deref(),
+            &mut work_left,
+            |topic, message| {
+                // What a third shard has published since it began to route to the subscription comes
+                // from there as a live message, and what it replaces is not owed any more.
+                let is_live = message.via.is_some_and(|(via, number)| {
+                    via != from && barrier.get(via.index()).is_some_and(|&posted| number > posted)
+                });
+                if is_live {
+                    mark!(RetainedIsLive);
+                    return;
+                }
                 post(&Mail::RetainedItem { question, message: view(topic, message) });
-            });
+            },
+        );
         match &walk {
             Walk::Done => post(&Mail::RetainedEnd { question, cursor: None }),
             Walk::More(cursor) => post(&Mail::RetainedEnd { question, cursor: Some(cursor) }),

@@ -11,7 +11,7 @@ use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
 
-use crate::ids::QoS;
+use crate::ids::{QoS, ShardId};
 use crate::time::Time;
 
 /// What the maps and the message's own fields cost, about; counted so that many small messages
@@ -37,6 +37,8 @@ pub struct RetainedMessage {
     /// When its message expiry interval ends.
     pub expires: Option<Time>,
     pub received: Time,
+    /// The shard that sent it here, if another did, and which of its records this was.
+    pub via: Option<(ShardId, u64)>,
 }
 
 impl RetainedMessage {
@@ -391,6 +393,7 @@ mod tests {
             payload: Bytes::from_static(b"payload"),
             expires: expires.map(Time::from_secs),
             received: Time::ZERO,
+            via: None,
         }
     }
 
