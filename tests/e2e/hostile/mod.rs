@@ -3,10 +3,11 @@
 //! time; each of theirs must arrive, in order, while the attack lasts.
 //!
 //! How long the bystanders wait is reported, as a ratio of before and during, and not held to a bound:
-//! the machine is shared with the attackers. `MURING_E2E_BYSTANDERS` names a program that is run with the
-//! number of their thread and may set it apart. With `MURING_E2E_APART` the bystanders have a broker of
-//! their own, so that what they notice is the attackers' use of the machine and nothing else. Attacks run
-//! at a tenth of their size or less unless `CI=true` or `MURING_E2E_SLOW` is set.
+//! the machine is shared with the attackers. To measure it, `MURING_E2E_BYSTANDERS` names a program that is
+//! run with the number of their thread and may set it apart; more is exchanged then. With `MURING_E2E_APART`
+//! the bystanders have a broker of their own, so that what they notice is the attackers' use of the machine
+//! and nothing else. Attacks run at a tenth of their size or less unless `CI=true` or `MURING_E2E_SLOW` is
+//! set.
 
 mod connects;
 mod floods;
@@ -53,6 +54,11 @@ fn applies() -> bool {
         eprintln!("not run: mosquitto is not held to muring's bounds");
     }
     !is_foreign
+}
+
+/// How many of something that is there for what is measured: as many as it takes, or enough for a look.
+fn measured(full: usize, otherwise: usize) -> usize {
+    if std::env::var_os("MURING_E2E_BYSTANDERS").is_some() { full } else { otherwise }
 }
 
 /// How many of something: the size in full, or a share of it.

@@ -1,7 +1,7 @@
 //! What is announced and never sent; requests whose answers nobody reads.
 
 use super::siege::Siege;
-use super::{besieged, sized};
+use super::{besieged, measured, sized};
 use crate::harness::broker::Options;
 use crate::harness::client::Client;
 use crate::harness::wire::{self, Packet, Publish};
@@ -92,7 +92,7 @@ fn requests_without_reading_stop_being_read(shards: u8) {
     for (what, bytes) in [("PINGREQ", &pings), ("SUBSCRIBE", &subscribe), ("PUBLISH", &publish)] {
         let name = format!("{what} without reading");
         siege.attack(&name, |siege| {
-            for _ in 0..sized(10, 1) {
+            for _ in 0..measured(10, 1) {
                 flood_without_reading(siege, what, bytes);
             }
         });

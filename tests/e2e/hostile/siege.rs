@@ -15,7 +15,7 @@ const WARM: usize = 50;
 
 /// Exchanges that say how long they wait when nothing else happens.
 fn quiet() -> usize {
-    super::sized(5000, 450)
+    super::measured(5000, 450)
 }
 
 /// Resident memory that may stay behind for each shard: its receive buffers, which become resident as
