@@ -46,6 +46,8 @@ bugs! {
     RetainedNotCleared,
     /// A retained message that is there is not replaced.
     RetainedNotReplaced,
+    /// What was published since other shards know of a subscription comes as a retained message, too.
+    LiveAsRetained,
     /// Retained messages come again for a subscription that asked for them only if it is new.
     RetainHandlingIgnored,
     /// RETAIN goes to subscribers as it was published, asked for or not.

@@ -360,7 +360,9 @@ impl Client {
             is_refused: publish.qos == QoS::ExactlyOnce
                 && self.answers != Answers::None
                 && self.is_refusing
-                && self.version.is_v5(),
+                && self.version.is_v5()
+                // What it has taken already it cannot refuse any more.
+                && !publish.packet_id.is_some_and(|id| self.unreleased.contains(&id.value())),
         };
         let Some(packet_id) = publish.packet_id else {
             return self.got.push_back(Got::Publish(message));

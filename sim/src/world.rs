@@ -520,6 +520,13 @@ impl World {
         true
     }
 
+    /// Holds up these shards and no others, until [`Self::thaw`] or until nothing else can happen.
+    pub(crate) fn hold_up(&mut self, is_held: impl Fn(usize) -> bool) {
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            node.frozen_until = if is_held(at) { u64::MAX } else { 0 };
+        }
+    }
+
     /// Shards and doorbells that were held back go on at once. True if there were any.
     pub(crate) fn thaw(&mut self) -> bool {
         let now = self.step_count;

@@ -342,7 +342,7 @@ impl Shard {
                 let is_live = message.via.is_some_and(|(via, number)| {
                     via != from && barrier.get(via.index()).is_some_and(|&posted| number > posted)
                 });
-                if is_live {
+                if is_live && !planted!(LiveAsRetained) {
                     mark!(RetainedIsLive);
                     return;
                 }

@@ -273,6 +273,10 @@ impl Oracle {
         let published = &self.published[number];
         let session = &mut self.sessions[client];
         let copies_max = session.copies_max(published.topic);
+        // A will is out at some time; one's own may not come live.
+        let may_come_twice = published.is_will
+            || client == published.publisher
+            || !session.is_settled(published.tick);
         let came = session.came.entry(number).or_default();
         came.all += 1;
         came.firsts += u32::from(!message.dup);
@@ -285,6 +289,12 @@ impl Oracle {
             came.only_copies <= copies_max,
             "message {number} came {} times as retained to client {client}",
             came.only_copies
+        );
+        came.only_live += u32::from(is_shown_once && !is_copy);
+        // Published when all subscriptions were there, it comes live; or, if that was dropped, retained.
+        assert!(
+            may_come_twice || came.only_copies == 0 || came.only_live == 0,
+            "message {number} came as a live one and as a retained one to client {client}"
         );
         let spare = came.copies.min(copies_max);
         let sent = published.sent_count();

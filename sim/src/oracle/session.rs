@@ -84,6 +84,8 @@ pub(super) struct Came {
     pub(super) copies: u32,
     /// Of these: what cannot be a live message.
     pub(super) only_copies: u32,
+    /// Of `firsts`: what cannot be a retained copy.
+    pub(super) only_live: u32,
     /// The client answered it with an error.
     pub(super) is_refused: bool,
 }
@@ -164,6 +166,12 @@ impl Session {
             subscription.ending.get_or_insert(tick);
             subscription.ended.get_or_insert(tick);
         }
+    }
+
+    /// Whether every SUBSCRIBE so far had been answered at `tick`, or was over.
+    pub(super) fn is_settled(&self, tick: u64) -> bool {
+        let is_before = |at: Option<u64>| at.is_some_and(|at| at < tick);
+        self.subscriptions.iter().all(|s| is_before(s.granted) || is_before(s.ended))
     }
 
     /// SUBSCRIBEs so far that were owed a retained message of this topic, or may have been.

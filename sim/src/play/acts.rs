@@ -28,6 +28,9 @@ const WRONG: [&[u8]; 5] = [
     b"\x30\xFF\xFF\xFF\xFF",
 ];
 
+/// Steps in which an answer is waited for.
+const RACE_STEPS: usize = 200;
+
 impl Play {
     /// One thing in the middle of everything.
     pub(super) fn act(&mut self) {
@@ -53,6 +56,7 @@ impl Play {
             15 if is_in => {
                 self.world.write(client, |out| out.extend_from_slice(&shards::codec::PINGREQ));
             }
+            17 if is_in => self.ask_and_race(client),
             _ if is_in => self.publish(client),
             _ => {}
         }
@@ -125,15 +129,49 @@ impl Play {
         self.world.clients[client].answers = answers;
     }
 
+    /// A SUBSCRIBE; as soon as it is answered another client publishes what is retained, while all shards
+    /// but that client's are held up. Then all but the subscriber's go on.
+    fn ask_and_race(&mut self, client: usize) {
+        self.ask(client);
+        for _ in 0..RACE_STEPS {
+            if self.roles[client].asked.is_empty() {
+                break;
+            }
+            self.world.stir(1);
+            self.look();
+        }
+        let publisher = self.below(self.roles.len());
+        if publisher == client || !self.is_in(publisher) || !self.is_in(client) {
+            return;
+        }
+        let shards = (self.world.shard_of(client), self.world.shard_of(publisher));
+        let (Some(here), Some(there)) = shards else { return };
+        self.world.hold_up(|shard| shard != there);
+        for _ in 0..3 {
+            let topic = TOPICS[self.below(TOPICS.len())];
+            self.publish_to(publisher, topic, true);
+        }
+        self.world.stir(RACE_STEPS / 4);
+        self.world.hold_up(|shard| shard == here);
+        self.world.stir(RACE_STEPS / 4);
+        self.world.thaw();
+        self.look();
+    }
+
     fn publish(&mut self, client: usize) {
+        let topic = TOPICS[self.below(TOPICS.len())];
+        let retain = self.one_in(3);
+        self.publish_to(client, topic, retain);
+    }
+
+    fn publish_to(&mut self, client: usize, topic: &'static str, retain: bool) {
         let quota = usize::from(self.world.settings.receive_maximum);
         let may = self.world.clients[client].sent.len() < quota;
         let qos = if may { QOS[self.below(3)].min(self.highest()) } else { QoS::AtMostOnce };
-        let topic = TOPICS[self.below(TOPICS.len())];
         let wire = self.world.clients[client].wire;
         let is_v5 = self.is_v5(client);
         let mut message = Published::new(client, topic, qos, wire);
-        message.retain = self.one_in(3);
+        message.retain = retain;
         message.bytes = match self.below(24) {
             0 => 9000,
             1..4 => 150,
@@ -150,7 +188,7 @@ impl Play {
         message.is_denied = !self.world.rules.lets_publish(NAMES[client], topic);
         message.may_be_refused |= message.is_denied;
         message.is_told_matches = is_v5 && !message.retain;
-        let (bytes, retain, expiry_s) = (message.bytes, message.retain, message.expiry_s);
+        let (bytes, expiry_s) = (message.bytes, message.expiry_s);
         let number = self.oracle.publish(message);
         let payload = payload(number, bytes);
         let alias = self.draw_alias(client, topic);
