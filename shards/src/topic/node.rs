@@ -23,6 +23,9 @@ const NUMBER_MASK: u32 = HALF - 1;
 /// Every node lies below this number.
 pub(super) const NODES_MAX: u32 = NUMBER_MASK;
 
+/// Beyond all places.
+const NOBODY: u32 = u32::MAX;
+
 /// One prefix. `held` is the trie's: 0 if nothing hangs here.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(32))]
@@ -52,6 +55,11 @@ pub(super) enum Children {
 impl Node {
     pub(super) fn new(parent: u32, text: Text) -> Self {
         Self { parent, text, ..Self::default() }
+    }
+
+    /// What lies in a place without a node: nobody's child.
+    fn free() -> Self {
+        Self::new(NOBODY, Text::default())
     }
 
     #[inline]
@@ -137,7 +145,7 @@ impl Places {
 
     /// Takes the node out; the place is free from here on. The caller says so once.
     pub(super) fn remove(&mut self, place: u32) {
-        self[place] = Node::default();
+        self[place] = Node::free();
         if !self.take_half(place ^ 1) {
             self.list_half(place);
             return;
@@ -170,8 +178,8 @@ impl Places {
 
     fn add_line(&mut self) -> u32 {
         let place = u32::try_from(self.all.len()).expect("callers keep below NODES_MAX");
-        self.all.push(Node::default());
-        self.all.push(Node::default());
+        self.all.push(Node::free());
+        self.all.push(Node::free());
         place
     }
 

@@ -38,13 +38,13 @@ impl Nodes {
         while let Some(level) = levels.next() {
             let key = self.key(level.as_bytes());
             let room = if levels.peek().is_some() { Room::Two } else { Room::One };
-            node = self.child(node, &key).unwrap_or_else(|| self.add_child(node, &key, room));
+            node = self.child(node, key).unwrap_or_else(|| self.add_child(node, &key, room));
         }
         node
     }
 
     pub(super) fn find(&self, filter: &str) -> Option<u32> {
-        levels(filter).try_fold(ROOT, |node, level| self.child(node, &self.key(level.as_bytes())))
+        levels(filter).try_fold(ROOT, |node, level| self.child(node, self.key(level.as_bytes())))
     }
 
     /// Removes the node and those above it, as far as nothing hangs on them and they lead nowhere.
@@ -92,7 +92,7 @@ impl Nodes {
         TopicKeys::resume(self.keys, room, at)
     }
 
-    fn child(&self, parent: u32, key: &LevelKey<'_>) -> Option<u32> {
+    fn child(&self, parent: u32, key: LevelKey<'_>) -> Option<u32> {
         let node = &self.places[parent];
         match key.digest.text {
             Some(Text::PLUS) => node.plus_child(),
@@ -103,15 +103,15 @@ impl Nodes {
 
     /// The child of this name, which is no wildcard, for who has looked at the node already.
     #[inline(always)]
-    pub(super) fn child_of(&self, parent: u32, node: &Node, key: &LevelKey<'_>) -> Option<u32> {
+    pub(super) fn child_of(&self, parent: u32, node: &Node, key: LevelKey<'_>) -> Option<u32> {
         match node.children() {
             Children::None => None,
             Children::Direct(child) => self.is_named(&self.places[child], key).then_some(child),
             Children::Many(_) => {
                 let hash = self.edge_hash(parent, key.digest.hash);
-                self.edges.find(hash, |child| {
-                    let child = &self.places[child];
-                    child.parent == parent && self.is_named(child, key)
+                self.edges.find(hash, move |child| {
+                    let child = self.places.get(child);
+                    child.is_some_and(|child| child.parent == parent && self.is_named(child, key))
                 })
             }
         }
@@ -167,7 +167,8 @@ impl Nodes {
         places
     }
 
-    fn is_named(&self, node: &Node, key: &LevelKey<'_>) -> bool {
+    #[inline(always)]
+    fn is_named(&self, node: &Node, key: LevelKey<'_>) -> bool {
         match key.digest.text {
             Some(wanted) => node.text == wanted,
             None => self.is_named_long(node.text, key.level),

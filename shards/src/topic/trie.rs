@@ -405,7 +405,7 @@ impl Trie {
         // Level by level: what the nodes of one level wait for in memory, they wait for together.
         for key in self.nodes.topic_keys(topic, room) {
             let end = nodes.len();
-            self.walk_level(&key, is_open, at..end, nodes, held);
+            self.walk_level(key, is_open, at..end, nodes, held);
             at = end;
             if at == nodes.len() {
                 return;
@@ -419,7 +419,7 @@ impl Trie {
     #[inline(always)]
     fn walk_level(
         &self,
-        key: &LevelKey<'_>,
+        key: LevelKey<'_>,
         is_open: bool,
         these: Range<usize>,
         nodes: &mut Vec<u32>,
@@ -476,7 +476,7 @@ impl Trie {
         let mut keys = self.nodes.rest_of_keys(room, walk.level);
         while let Some(key) = keys.next() {
             let until = walk.end.min(stop);
-            self.walk_level(&key, walk.is_open, walk.at..until, nodes, held);
+            self.walk_level(key, walk.is_open, walk.at..until, nodes, held);
             walk.at = until;
             if until < walk.end {
                 return false;
