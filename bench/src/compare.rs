@@ -109,6 +109,9 @@ impl<'a> State<'a> {
                 }
             }
         }
+        if !self.comparison.end_round(round) {
+            eprintln!("round {round} of {rounds_max}  dropped");
+        }
     }
 
     /// True if every broker that still runs has so many quiet rounds.

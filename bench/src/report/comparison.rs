@@ -33,7 +33,7 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) round: u32,
-    /// Whole, and quiet enough.
+    /// Whole, and quiet enough, as were all others of its round.
     pub(crate) kept: bool,
     pub(crate) result: RunResult,
 }
@@ -48,10 +48,10 @@ pub(crate) struct Spread {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Summary {
-    /// Runs that count; if none was quiet, all whole ones do.
+    /// Runs that count; if hardly any is kept, all whole ones do.
     pub(crate) runs: usize,
     pub(crate) dropped: usize,
-    /// True if no run was quiet: the figures are then those of noisy runs.
+    /// True if hardly any run is kept: the figures are then those of noisy runs.
     pub(crate) is_noisy: bool,
     pub(crate) delivered_per_s: Spread,
     pub(crate) cpu_us_per_delivery: Spread,
@@ -87,7 +87,21 @@ fn at(values: &[f64], quarters: usize) -> f64 {
     low + (high - low) * rest as f64 / 4.0
 }
 
+/// Fewer rounds say nothing: rather all of them, and that they were noisy.
+const KEPT_MIN: usize = 3;
+
 impl Comparison {
+    /// A round counts for all or for none: quiet runs of one broker beside noisy ones of another would
+    /// compare two hours of the machine. False if this one does not count.
+    pub(crate) fn end_round(&mut self, round: u32) -> bool {
+        let of_round = |run: &&mut Run| run.round == round && run.result.error.is_none();
+        let runs = self.entries.iter_mut().flat_map(|entry| &mut entry.runs).filter(of_round);
+        let mut runs: Vec<_> = runs.collect();
+        let is_kept = runs.iter().all(|run| run.kept);
+        runs.iter_mut().for_each(|run| run.kept = is_kept);
+        is_kept
+    }
+
     pub(crate) fn summarize(&mut self) {
         for entry in &mut self.entries {
             entry.summary = entry.summarize();
@@ -108,12 +122,14 @@ impl Entry {
 
     /// The runs that count.
     pub(crate) fn counted(&self) -> Vec<&Run> {
-        let kept: Vec<&Run> = self.runs.iter().filter(|run| run.kept).collect();
-        if kept.is_empty() {
-            self.runs.iter().filter(|run| run.result.error.is_none()).collect()
-        } else {
-            kept
-        }
+        let is_noisy = self.is_noisy();
+        let counts = |run: &&Run| if is_noisy { run.result.error.is_none() } else { run.kept };
+        self.runs.iter().filter(counts).collect()
+    }
+
+    fn is_noisy(&self) -> bool {
+        let kept = self.runs.iter().filter(|run| run.kept).count();
+        kept < KEPT_MIN.min(self.runs.len())
     }
 
     /// The run in the middle, by rate: what plots over time and percentiles show.
@@ -130,7 +146,7 @@ impl Entry {
         if counted.is_empty() {
             return None;
         }
-        let is_noisy = !counted.iter().any(|run| run.kept);
+        let is_noisy = self.is_noisy();
         let dropped = if is_noisy { 0 } else { self.runs.len() - counted.len() };
         let measured: Vec<_> = counted.iter().map(|run| &run.result.measured).collect();
         let spread = |of: fn(&super::Measured) -> f64| {
@@ -160,7 +176,9 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Measured;
     use super::*;
+    use crate::cli::Knobs;
 
     #[track_caller]
     fn check(values: &[f64], want: [f64; 3]) {
@@ -174,5 +192,68 @@ mod tests {
         check(&[7.0], [7.0, 7.0, 7.0]);
         check(&[2.0, 1.0], [1.25, 1.5, 1.75]);
         check(&[5.0, 1.0, 2.0, 4.0, 3.0], [2.0, 3.0, 4.0]);
+    }
+
+    /// Entries with these runs, quiet or not, round by round.
+    fn comparison(quiet: &[&[bool]]) -> Comparison {
+        let entries = quiet.iter().map(|quiet| {
+            let runs = (1..).zip(*quiet).map(|(round, &kept)| {
+                let result = RunResult {
+                    scenario: Scenario::Stream,
+                    broker: String::new(),
+                    publishers: 1,
+                    subscribers: 1,
+                    fanout: 1,
+                    qos: 0,
+                    payload_bytes: 0,
+                    protocol: String::new(),
+                    window: None,
+                    rate: None,
+                    knobs: Knobs::default(),
+                    measured: Measured::default(),
+                    error: None,
+                };
+                Run { round, kept, result }
+            });
+            Entry { runs: runs.collect(), ..Entry::new("one") }
+        });
+        Comparison {
+            machine: Machine::this(),
+            command: Vec::new(),
+            scenario: Scenario::Stream,
+            noise_max: 0.1,
+            is_complete: true,
+            notes: Vec::new(),
+            entries: entries.collect(),
+        }
+    }
+
+    /// How many runs of each entry count, and whether they are noisy ones.
+    fn counted(quiet: &[&[bool]]) -> Vec<(usize, usize, bool)> {
+        let mut comparison = comparison(quiet);
+        for round in 1..=5 {
+            comparison.end_round(round);
+        }
+        comparison.summarize();
+        let summaries = comparison.entries.iter().filter_map(|entry| entry.summary.as_ref());
+        summaries.map(|found| (found.runs, found.dropped, found.is_noisy)).collect()
+    }
+
+    #[test]
+    fn a_round_counts_for_all_or_for_none() {
+        let quiet = [true; 5];
+        assert_eq!(counted(&[&quiet, &quiet]), [(5, 0, false), (5, 0, false)]);
+        let once = [true, true, false, true, true];
+        let twice = [false, true, true, true, true];
+        assert_eq!(counted(&[&quiet, &once]), [(4, 1, false), (4, 1, false)]);
+        assert_eq!(counted(&[&once, &twice]), [(3, 2, false), (3, 2, false)]);
+        // Each has been quiet somewhen, but never both.
+        let first = [true, true, true, false, false];
+        let last = [false, false, true, true, true];
+        assert_eq!(counted(&[&first, &last]), [(5, 0, true), (5, 0, true)]);
+        // One that has ended early says nothing about later rounds.
+        assert_eq!(counted(&[&quiet, &once[..2]]), [(5, 0, false), (2, 0, false)]);
+        assert_eq!(counted(&[&[true]]), [(1, 0, false)]);
+        assert_eq!(counted(&[&[false]]), [(1, 0, true)]);
     }
 }

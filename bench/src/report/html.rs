@@ -72,8 +72,8 @@ fn head(html: &mut String, comparison: &Comparison) {
         if entry.summary.as_ref().is_some_and(|summary| summary.is_noisy) {
             let _ = writeln!(
                 html,
-                "<p class=\"warn\">{name}: every run was noisy, more than {:.0} % went to others or \
-                 steal.</p>",
+                "<p class=\"warn\">{name}: nearly every round was noisy, more than {:.0} % went to \
+                 others or steal.</p>",
                 comparison.noise_max * 100.0
             );
         }

@@ -86,7 +86,7 @@ pub(crate) fn progress(run: &Run) -> String {
     let noise = (measured.noise.others + measured.noise.steal) * 100.0;
     let mark = match (&run.result.error, run.kept) {
         (Some(error), _) => format!("  NOT WHOLE: {error}"),
-        (None, false) => "  dropped: too noisy".to_owned(),
+        (None, false) => "  too noisy".to_owned(),
         (None, true) => String::new(),
     };
     format!(
@@ -123,7 +123,8 @@ pub(crate) fn comparison(comparison: &Comparison) -> String {
         let percent = comparison.noise_max * 100.0;
         let _ = writeln!(
             text,
-            "noisy: in every run others or steal took more than {percent:.0} % of the machine"
+            "noisy: in nearly every round others or steal took more than {percent:.0} % of the machine \
+             during a run"
         );
     }
     for entry in &comparison.entries {
