@@ -141,6 +141,8 @@ marks! {
     WorkCharged,
     /// Somebody with little to say came in while others had had their share.
     Contended,
+    /// Mail with little for this shard's clients came while others had had their share.
+    ContendedByMail,
     /// A connection had its share of a turn.
     TurnSpent,
     /// A connection that sends much went on in a later turn, as others had done enough in this one.

@@ -39,6 +39,9 @@ pub(super) const QUIET: u32 = 2;
 /// For so many turns after such a client was heard, connections that had their share get less.
 const CONTENDED_TURNS: u32 = 64;
 
+/// [`QUIET`] for what comes at once from another shard, which may be from and for several clients.
+const QUIET_MAIL: u32 = 4;
+
 /// The part of a shard that faces its own clients.
 #[derive(Debug)]
 pub(super) struct Local {
@@ -139,6 +142,15 @@ impl Local {
         }
     }
 
+    /// The same for mail, which is for clients that may never send anything here.
+    #[inline]
+    pub(super) fn weigh_mail(&mut self, units: u32) {
+        if (self.was_spent || !self.spent.is_empty()) && (1..=QUIET_MAIL).contains(&units) {
+            mark!(ContendedByMail);
+            self.contended_turns = CONTENDED_TURNS;
+        }
+    }
+
     #[cold]
     fn weigh_in_flood(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else { return };
@@ -175,7 +187,9 @@ impl Local {
         let mut left = self.turn_left(conn).saturating_sub(units);
         if conn.is_metered() {
             self.metered_left = self.metered_left.saturating_sub(units);
-            if self.metered_left == 0 && self.turn_share(conn) - left > QUIET {
+            // More is left than a share if that has become smaller within the turn.
+            let share = self.turn_share(conn);
+            if self.metered_left == 0 && !(share.saturating_sub(QUIET)..=share).contains(&left) {
                 left = 0;
             }
         }

@@ -11,6 +11,16 @@ use crate::time::Now;
 use super::Shard;
 use super::effect::{Adopt, Outbox};
 use super::filing::filter_units;
+use super::local::units;
+
+/// How much for this shard's clients is in it.
+fn brought_units(mail: &Mail<'_>) -> u32 {
+    match mail {
+        Mail::Publish(publish) => units(publish.message.payload.bytes().len()),
+        Mail::Run(run) => units(run.packets.len()),
+        _ => 0,
+    }
+}
 
 /// How much of a turn the filters of other shards take: as much as those of this one's clients.
 fn filing_units(mail: &Mail<'_>) -> u32 {
@@ -33,6 +43,7 @@ impl Shard {
         let Some(mut batch) = self.mail.drain(from) else { return };
         let mut left = self.local.settings.turn_packets_max;
         let handled = self.mail.handled(from);
+        let mut brought = 0_u32;
         while left > 0 {
             if !self.is_index_ready_for(batch.record()) {
                 mark!(MailWaited);
@@ -46,6 +57,7 @@ impl Shard {
                 Some(mail) => {
                     self.local.counters.mail_handled += 1;
                     left = left.saturating_sub(filing_units(&mail));
+                    brought = brought.saturating_add(brought_units(&mail));
                     self.on_record(now, from, mail, out);
                 }
                 None => {
@@ -55,6 +67,7 @@ impl Shard {
             }
         }
         mark!(MailLeft if left == 0);
+        self.local.weigh_mail(brought);
         self.mail.finish(batch);
     }
 

@@ -47,6 +47,46 @@ fn a_flood_is_taken_in_shares_and_others_pass_it() {
     });
 }
 
+/// A subscriber that says nothing is heard of by the mail for it.
+#[test]
+fn a_flood_yields_to_what_comes_from_another_shard() {
+    const NAMES: [&str; 16] =
+        ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
+    let share = 64;
+    let settings = Settings { turn_packets_max: share, ..plain() };
+    everywhere(&settings, |world| {
+        let subscriber = world.connect("subscriber", Version::V5);
+        world.subscribe(subscriber, "a", QoS::AtMostOnce);
+        let clients = NAMES.map(|name| world.connect(name, Version::V311));
+        let here = world.shard_of(subscriber);
+        let is_here = |client: &&usize| world.shard_of(**client) == here;
+        let flooder = clients.iter().find(is_here).copied();
+        let publisher = clients.iter().find(|client| !is_here(client)).copied();
+        let (Some(flooder), Some(publisher)) = (flooder, publisher) else {
+            return assert_eq!(publisher, None, "nobody shares the subscriber's shard");
+        };
+        world.write(flooder, |out| (0..20_000).for_each(|_| out.extend_from_slice(&PINGREQ)));
+        // As many as a share, so long as nobody else wants anything of this shard.
+        let taken = |world: &mut World| {
+            let before = packets(world);
+            world.stir(1);
+            packets(world) - before
+        };
+        while taken(world) < u64::from(share) {}
+        world.say(publisher, &Post::new("a", "m", QoS::AtMostOnce));
+        while world.clients[subscriber].got.is_empty() {
+            world.stir(1);
+        }
+        for _ in 0..20 {
+            let most = 2 * u64::from(share) / 8;
+            let taken = taken(world);
+            assert!(taken <= most, "{taken} packets of a flood in a step");
+        }
+        world.expect_publish(subscriber, "a", "m");
+        world.settle();
+    });
+}
+
 #[test]
 fn filters_are_worked_off_in_pieces_and_answered_as_one() {
     everywhere(&sharing(), |world| {
